@@ -1,0 +1,14 @@
+//! What a Kubernetes API object is, without any I/O.
+//!
+//! Everything here is a pure function of its arguments: no sockets, no runtime, no clock (the time is passed in). The
+//! rooms above put these functions between a connection and a store.
+
+pub mod envelope;
+pub mod field;
+pub mod gvk;
+pub mod meta;
+pub mod resource;
+pub mod rules;
+pub mod schema;
+pub mod status;
+pub mod tenant;

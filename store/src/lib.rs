@@ -1,0 +1,216 @@
+//! A revisioned key-value store with a change log.
+//!
+//! One trait, [`Store`]; the engines below it pass one test suite. The store knows nothing of Kubernetes: a value is
+//! bytes, a key a tenant, a collection in it and a name in that.
+
+use std::sync::Arc;
+
+use apimachinery::tenant::TenantId;
+use async_trait::async_trait;
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+/// A point in the store's history. Grows with every transaction, never repeats, survives restarts. Zero is before everything.
+pub type Revision = u64;
+
+/// All records of one kind in one tenant: `pods`, `apps/deployments`. No collection's name is a prefix of a key in another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CollectionId {
+    /// Whose records they are.
+    pub tenant: TenantId,
+    /// Group and resource (`apps/deployments`; `pods` in the core group), or what the server chose for its own records.
+    pub name: SmolStr,
+}
+
+/// The name of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Where it lies.
+    pub collection: CollectionId,
+    /// `namespace/name`, or `name` for what has no namespace. Ranges go by the order of its bytes.
+    pub name: SmolStr,
+}
+
+/// A value at a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its name in the collection.
+    pub name: SmolStr,
+    /// The bytes that were put.
+    pub value: Bytes,
+    /// The revision of the transaction that put them.
+    pub revision: Revision,
+}
+
+/// What must hold of a key for a transaction to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Anything.
+    None,
+    /// The key has no record.
+    Absent,
+    /// The key's record has this revision.
+    Revision(Revision),
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// What is written.
+    pub key: Key,
+    /// The new value; `None` deletes.
+    pub value: Option<Bytes>,
+    /// What must hold before.
+    pub require: Precondition,
+}
+
+/// What a range asks for.
+#[derive(Clone, Debug, Default)]
+pub struct RangeQuery {
+    /// Only names that begin with this (`namespace/`); empty for all.
+    pub prefix: SmolStr,
+    /// Only names at or behind this one.
+    pub start: SmolStr,
+    /// The state at this revision; the present one if `None`.
+    pub at: Option<Revision>,
+    /// At most so many records; all if 0.
+    pub limit: usize,
+}
+
+/// What a range finds.
+#[derive(Clone, Debug, Default)]
+pub struct Range {
+    /// Records in the order of their names.
+    pub records: Vec<Record>,
+    /// The revision that this is the state at.
+    pub revision: Revision,
+    /// How many more there are behind the last one.
+    pub remaining: usize,
+}
+
+/// One write as the change log has it. Shared by all who read it.
+#[derive(Debug)]
+pub struct Change {
+    /// What was written.
+    pub key: Key,
+    /// The revision of the transaction.
+    pub revision: Revision,
+    /// The value after; `None` if it was deleted.
+    pub value: Option<Bytes>,
+    /// The value before with its revision; `None` if it was created.
+    pub previous: Option<(Bytes, Revision)>,
+}
+
+/// Whose changes a cursor sees.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those of all tenants, the server's own records too.
+    All,
+    /// Those of one collection. A cursor on it is not woken by writes elsewhere.
+    Collection(CollectionId),
+}
+
+/// Why the store refused or failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A precondition did not hold; nothing was written. `current` is the record that stands there.
+    #[error("precondition of write {index} does not hold")]
+    Conflict {
+        /// Which write of the transaction.
+        index: usize,
+        /// What the key holds now.
+        current: Option<Record>,
+    },
+    /// The revision asked for is older than what is held.
+    #[error("revision {requested} has been compacted, the oldest one held is {oldest}")]
+    Compacted {
+        /// The revision asked for.
+        requested: Revision,
+        /// The oldest that can be read.
+        oldest: Revision,
+    },
+    /// The revision asked for has not been reached.
+    #[error("revision {requested} is ahead of the present one, {current}")]
+    Future {
+        /// The revision asked for.
+        requested: Revision,
+        /// The present one.
+        current: Revision,
+    },
+    /// The transaction is malformed: it writes two records of one collection, or a key twice, or is too large.
+    #[error("bad transaction: {0}")]
+    BadTransaction(&'static str),
+    /// The disk (or the etcd behind the store) is full, failed or away. Whether the write is durable is not known
+    /// only if `maybe_committed`.
+    #[error("store is unavailable: {reason}")]
+    Unavailable {
+        /// What happened.
+        reason: String,
+        /// The write may yet turn out to be durable.
+        maybe_committed: bool,
+    },
+}
+
+/// A revisioned key-value store with a change log.
+///
+/// # Guarantees
+/// - A transaction is atomic and durable before [`Store::commit`] returns, and is visible to every read after that.
+/// - Each transaction has a revision of its own, greater than all before it, across restarts too.
+/// - A [`Cursor`] sees every change of its scope behind its start, once, in the order of revisions.
+/// - A range at a revision that is held sees exactly the state that transaction left.
+///
+/// # Assumptions
+/// One process has the store open.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Does all writes or none.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
+
+    /// The present record of a key.
+    async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError>;
+
+    /// Records of a collection, in the order of their names.
+    async fn range(&self, collection: &CollectionId, query: RangeQuery) -> Result<Range, StoreError>;
+
+    /// How many records a collection holds now.
+    async fn count(&self, collection: &CollectionId) -> Result<usize, StoreError>;
+
+    /// The collections of a tenant that hold records now, by name.
+    async fn collections(&self, tenant: TenantId) -> Result<Vec<SmolStr>, StoreError>;
+
+    /// The present revision.
+    fn revision(&self) -> Revision;
+
+    /// The oldest revision that can still be read or followed from.
+    fn oldest(&self) -> Revision;
+
+    /// Follows the changes behind `from` (those with a greater revision).
+    fn follow(&self, scope: Scope, from: Revision) -> Result<Box<dyn Cursor>, StoreError>;
+
+    /// Gives up what is older than `revision`: states before it can no longer be read. The present state stays whole.
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+
+    /// Deletes everything a tenant has, history included, without a change per record.
+    async fn purge(&self, tenant: TenantId) -> Result<(), StoreError>;
+
+    /// Stops taking writes, makes what was taken durable and releases the files.
+    async fn close(&self);
+}
+
+/// A place in the change log. A slow reader costs nothing but what history holds anyway.
+#[async_trait]
+pub trait Cursor: Send {
+    /// The next changes, waiting for one if there is none. At least one, in order, whole transactions.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] when the reader fell so far behind that its place is no longer held,
+    /// [`StoreError::Unavailable`] when the store was closed.
+    async fn next(&mut self) -> Result<Vec<Arc<Change>>, StoreError>;
+
+    /// Changes that are there already; empty if none.
+    fn poll_now(&mut self) -> Result<Vec<Arc<Change>>, StoreError>;
+
+    /// The revision up to which this cursor has seen all there is in its scope. It advances also when others write:
+    /// what a bookmark says.
+    fn revision(&self) -> Revision;
+}
