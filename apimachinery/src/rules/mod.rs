@@ -1,6 +1,14 @@
 //! What no document says of a kind: defaults, validation, what create and update reset, what may not change.
 //!
-//! A file per kind implements [`Rules`]; [`rules_for`] finds it. Everything else about a kind is in the table.
+//! A file per group of kinds has their rules; [`rules_for`] finds those of a built-in resource. Everything else about a
+//! kind is in the table. Sources of the facts: `pkg/apis/*/{v1/defaults.go,validation}` and `pkg/registry/*/strategy.go`
+//! of `k8s.io/kubernetes`.
+
+pub mod at;
+pub mod ip;
+mod kind;
+pub mod names;
+mod select;
 
 use std::borrow::Cow;
 
@@ -9,7 +17,7 @@ use serde_json::Value;
 use crate::field::Errors;
 use crate::gvk::GroupResource;
 
-/// How a name must look.
+/// How a name must look; [`NameRule::check`] tells what is wrong with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRule {
     /// RFC 1123 subdomain, at most 253 characters.
@@ -20,6 +28,10 @@ pub enum NameRule {
     Label1035,
     /// Anything that can be a path segment: not `.`, `..`, no `/` or `%`.
     PathSegment,
+    /// An IP address in canonical form.
+    Address,
+    /// Anything.
+    Any,
 }
 
 /// The `propagationPolicy` that a delete without one has.
@@ -40,6 +52,13 @@ pub enum Part<'a> {
     Main,
     /// `status`, `ephemeralcontainers`, `resize`, `approval`, `finalize`.
     Subresource(&'a str),
+}
+
+impl Part<'_> {
+    /// Whether this is the subresource `name`.
+    pub fn is(self, name: &str) -> bool {
+        matches!(self, Self::Subresource(s) if s == name)
+    }
 }
 
 /// What is known of a write beyond the objects.
@@ -88,13 +107,18 @@ pub trait Rules: Sync {
     }
 
     /// Values of the fields that field selectors of this kind know, beyond `metadata.name` and `metadata.namespace`.
+    /// A name that [`Rules::field_label`] lets pass and that is not here matches as if it were empty.
     fn selectable_fields<'a>(&self, _object: &'a Value) -> Vec<(&'static str, Cow<'a, str>)> {
         Vec::new()
     }
 
-    /// Names that field selectors may use, beyond `metadata.name` and `metadata.namespace`.
-    fn selectable_names(&self) -> &'static [&'static str] {
-        &[]
+    /// The name under which [`Rules::selectable_fields`] has what a field selector calls `label`
+    /// (`metadata.name` and `metadata.namespace` included).
+    ///
+    /// # Errors
+    /// The message of the stock server's 400 when fields of this name cannot be selected by.
+    fn field_label<'a>(&self, label: &'a str) -> Result<&'a str, String> {
+        select::metadata_only(label)
     }
 
     /// Whether a PUT of what does not exist creates it.
@@ -117,17 +141,19 @@ pub trait Rules: Sync {
         DefaultPropagation::Background
     }
 
-    /// Whether objects of this kind count changes of `spec` in `metadata.generation`.
+    /// The top-level fields whose change adds one to `metadata.generation`. Empty: this kind has no generation. Labels
+    /// are `metadata.labels`.
+    fn counted_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether objects of this kind begin with `metadata.generation` 1.
     fn has_generation(&self) -> bool {
-        false
+        !self.counted_fields().is_empty()
     }
 }
 
-struct Plain;
-
-impl Rules for Plain {}
-
 /// The rules of a built-in resource, by its group and plural.
-pub fn rules_for(_resource: &GroupResource) -> &'static dyn Rules {
-    &Plain
+pub fn rules_for(resource: &GroupResource) -> &'static dyn Rules {
+    kind::find(&resource.group, &resource.resource)
 }

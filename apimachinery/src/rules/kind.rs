@@ -1,0 +1,327 @@
+//! The built-in kinds: what is special about each, as one table.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::select::{self, Selectable};
+use super::{DefaultPropagation, NameRule, Rules, WriteContext};
+use crate::field::Errors;
+
+/// The rules of a built-in kind. What most kinds share is in [`Kind::PLAIN`].
+pub(super) struct Kind {
+    pub(super) name_rule: NameRule,
+    pub(super) create_on_update: bool,
+    pub(super) unconditional_update: bool,
+    pub(super) returns_deleted: bool,
+    pub(super) propagation: DefaultPropagation,
+    pub(super) counted_fields: &'static [&'static str],
+    pub(super) selectable: Option<&'static Selectable>,
+    pub(super) default: fn(&mut Value),
+    pub(super) prepare_create: fn(&mut Value, &WriteContext<'_>),
+    pub(super) prepare_update: fn(&mut Value, &Value, &WriteContext<'_>),
+    pub(super) validate: fn(&Value, &mut Errors),
+    /// Without one, a changed object is looked at as a new one.
+    pub(super) validate_update: Option<fn(&Value, &Value, &WriteContext<'_>, &mut Errors)>,
+    pub(super) warnings: fn(&Value, Option<&Value>) -> Vec<String>,
+}
+
+impl Kind {
+    pub(super) const PLAIN: Self = Self {
+        name_rule: NameRule::Subdomain,
+        create_on_update: false,
+        unconditional_update: true,
+        returns_deleted: false,
+        propagation: DefaultPropagation::Background,
+        counted_fields: &[],
+        selectable: None,
+        default: |_| {},
+        prepare_create: |_, _| {},
+        prepare_update: |_, _, _| {},
+        validate: |_, _| {},
+        validate_update: None,
+        warnings: |_, _| Vec::new(),
+    };
+
+    /// Kinds with a `spec` whose changes are counted.
+    const WITH_SPEC: Self = Self { counted_fields: &["spec"], ..Self::PLAIN };
+
+    /// Kinds that must be updated with the `resourceVersion` that was read.
+    const CONDITIONAL: Self = Self { unconditional_update: false, ..Self::PLAIN };
+
+    const DELETED_RETURNED: Self = Self { returns_deleted: true, ..Self::PLAIN };
+}
+
+impl Rules for Kind {
+    fn name_rule(&self) -> NameRule {
+        self.name_rule
+    }
+
+    fn default(&self, object: &mut Value) {
+        (self.default)(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value, context: &WriteContext<'_>) {
+        (self.prepare_create)(object, context);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, context: &WriteContext<'_>) {
+        (self.prepare_update)(new, old, context);
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Errors) {
+        (self.validate)(object, errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, context: &WriteContext<'_>, errors: &mut Errors) {
+        match self.validate_update {
+            Some(validate_update) => validate_update(new, old, context, errors),
+            None => (self.validate)(new, errors),
+        }
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        (self.warnings)(new, old)
+    }
+
+    fn selectable_fields<'a>(&self, object: &'a Value) -> Vec<(&'static str, Cow<'a, str>)> {
+        self.selectable.map(|s| s.read(object)).unwrap_or_default()
+    }
+
+    fn field_label<'a>(&self, label: &'a str) -> Result<&'a str, String> {
+        match self.selectable {
+            Some(selectable) => selectable.label(label),
+            None => select::metadata_only(label),
+        }
+    }
+
+    fn create_on_update(&self) -> bool {
+        self.create_on_update
+    }
+
+    fn unconditional_update(&self) -> bool {
+        self.unconditional_update
+    }
+
+    fn returns_deleted(&self) -> bool {
+        self.returns_deleted
+    }
+
+    fn default_propagation(&self) -> DefaultPropagation {
+        self.propagation
+    }
+
+    fn counted_fields(&self) -> &'static [&'static str] {
+        self.counted_fields
+    }
+}
+
+macro_rules! kinds {
+    ($($name:ident = $kind:expr;)*) => { $(static $name: Kind = $kind;)* };
+}
+
+kinds! {
+    PLAIN = Kind::PLAIN;
+
+    BINDINGS = Kind::PLAIN;
+    CONFIG_MAPS = Kind::PLAIN;
+    ENDPOINTS = Kind { create_on_update: true, ..Kind::PLAIN };
+    EVENTS = Kind {
+        create_on_update: true,
+        propagation: DefaultPropagation::Unsupported,
+        selectable: Some(&select::EVENTS),
+        ..Kind::PLAIN
+    };
+    NEW_EVENTS = Kind {
+        create_on_update: true,
+        propagation: DefaultPropagation::Unsupported,
+        selectable: Some(&select::NEW_EVENTS),
+        ..Kind::PLAIN
+    };
+    LIMIT_RANGES = Kind { create_on_update: true, ..Kind::PLAIN };
+    NAMESPACES = Kind {
+        name_rule: NameRule::Label,
+        returns_deleted: true,
+        selectable: Some(&select::NAMESPACES),
+        ..Kind::PLAIN
+    };
+    NODES = Kind { selectable: Some(&select::NODES), ..Kind::PLAIN };
+    PERSISTENT_VOLUMES = Kind::DELETED_RETURNED;
+    PERSISTENT_VOLUME_CLAIMS = Kind::DELETED_RETURNED;
+    PODS = Kind {
+        returns_deleted: true,
+        counted_fields: &["spec"],
+        selectable: Some(&select::PODS),
+        ..Kind::PLAIN
+    };
+    POD_TEMPLATES = Kind { returns_deleted: true, counted_fields: &["template"], ..Kind::PLAIN };
+    REPLICATION_CONTROLLERS = Kind {
+        propagation: DefaultPropagation::Orphan,
+        counted_fields: &["spec"],
+        selectable: Some(&select::REPLICAS),
+        ..Kind::PLAIN
+    };
+    RESOURCE_QUOTAS = Kind::DELETED_RETURNED;
+    SECRETS = Kind { selectable: Some(&select::SECRETS), ..Kind::PLAIN };
+    SERVICES = Kind {
+        // RelaxedServiceNameValidation: on since 1.36.
+        name_rule: NameRule::Label,
+        create_on_update: true,
+        returns_deleted: true,
+        selectable: Some(&select::SERVICES),
+        ..Kind::PLAIN
+    };
+    SERVICE_ACCOUNTS = Kind::DELETED_RETURNED;
+
+    ADMISSION_POLICIES = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
+    ADMISSION_POLICY_BINDINGS = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
+    WEBHOOK_CONFIGURATIONS = Kind { counted_fields: &["webhooks"], ..Kind::CONDITIONAL };
+
+    CUSTOM_RESOURCE_DEFINITIONS = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
+    API_SERVICES = Kind { name_rule: NameRule::PathSegment, unconditional_update: false, ..Kind::PLAIN };
+
+    CONTROLLER_REVISIONS = Kind::PLAIN;
+    DAEMON_SETS = Kind::WITH_SPEC;
+    DEPLOYMENTS = Kind::WITH_SPEC;
+    REPLICA_SETS = Kind::WITH_SPEC;
+    STATEFUL_SETS = Kind { name_rule: NameRule::Label, ..Kind::WITH_SPEC };
+
+    HORIZONTAL_POD_AUTOSCALERS = Kind::PLAIN;
+    CRON_JOBS = Kind::WITH_SPEC;
+    JOBS = Kind { propagation: DefaultPropagation::Orphan, selectable: Some(&select::JOBS), ..Kind::WITH_SPEC };
+    CERTIFICATE_SIGNING_REQUESTS = Kind {
+        name_rule: NameRule::Any,
+        selectable: Some(&select::CERTIFICATE_SIGNING_REQUESTS),
+        ..Kind::PLAIN
+    };
+    LEASES = Kind { create_on_update: true, ..Kind::CONDITIONAL };
+    ENDPOINT_SLICES = Kind {
+        counted_fields: &["addressType", "endpoints", "ports", "metadata.labels"],
+        ..Kind::PLAIN
+    };
+    FLOW_SCHEMAS = Kind::WITH_SPEC;
+    PRIORITY_LEVEL_CONFIGURATIONS = Kind::WITH_SPEC;
+
+    INGRESSES = Kind::WITH_SPEC;
+    INGRESS_CLASSES = Kind::WITH_SPEC;
+    IP_ADDRESSES = Kind { name_rule: NameRule::Address, ..Kind::PLAIN };
+    NETWORK_POLICIES = Kind::WITH_SPEC;
+    SERVICE_CIDRS = Kind::PLAIN;
+
+    RUNTIME_CLASSES = Kind { create_on_update: true, ..Kind::CONDITIONAL };
+    POD_DISRUPTION_BUDGETS = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
+    ROLES = Kind { name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
+    ROLE_BINDINGS = Kind { name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
+
+    DEVICE_CLASSES = Kind { returns_deleted: true, ..Kind::WITH_SPEC };
+    RESOURCE_CLAIMS = Kind::DELETED_RETURNED;
+    RESOURCE_CLAIM_TEMPLATES = Kind::DELETED_RETURNED;
+    RESOURCE_SLICES = Kind {
+        returns_deleted: true,
+        selectable: Some(&select::RESOURCE_SLICES),
+        ..Kind::WITH_SPEC
+    };
+    // `value` may not change, so this only says that there is a generation.
+    PRIORITY_CLASSES = Kind { counted_fields: &["value"], ..Kind::PLAIN };
+
+    CSI_DRIVERS = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
+    CSI_NODES = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
+    CSI_STORAGE_CAPACITIES = Kind::CONDITIONAL;
+    STORAGE_CLASSES = Kind::DELETED_RETURNED;
+    VOLUME_ATTACHMENTS = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
+    VOLUME_ATTRIBUTES_CLASSES = Kind::DELETED_RETURNED;
+}
+
+/// The rules of a built-in resource. What is not listed (reviews, which are not stored) has nothing special.
+pub(super) fn find(group: &str, resource: &str) -> &'static Kind {
+    match (group, resource) {
+        ("", "bindings") => &BINDINGS,
+        ("", "configmaps") => &CONFIG_MAPS,
+        ("", "endpoints") => &ENDPOINTS,
+        ("", "events") => &EVENTS,
+        ("", "limitranges") => &LIMIT_RANGES,
+        ("", "namespaces") => &NAMESPACES,
+        ("", "nodes") => &NODES,
+        ("", "persistentvolumes") => &PERSISTENT_VOLUMES,
+        ("", "persistentvolumeclaims") => &PERSISTENT_VOLUME_CLAIMS,
+        ("", "pods") => &PODS,
+        ("", "podtemplates") => &POD_TEMPLATES,
+        ("", "replicationcontrollers") => &REPLICATION_CONTROLLERS,
+        ("", "resourcequotas") => &RESOURCE_QUOTAS,
+        ("", "secrets") => &SECRETS,
+        ("", "services") => &SERVICES,
+        ("", "serviceaccounts") => &SERVICE_ACCOUNTS,
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies" | "validatingadmissionpolicies") => {
+            &ADMISSION_POLICIES
+        }
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings" | "validatingadmissionpolicybindings") => {
+            &ADMISSION_POLICY_BINDINGS
+        }
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
+            &WEBHOOK_CONFIGURATIONS
+        }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => &CUSTOM_RESOURCE_DEFINITIONS,
+        ("apiregistration.k8s.io", "apiservices") => &API_SERVICES,
+        ("apps", "controllerrevisions") => &CONTROLLER_REVISIONS,
+        ("apps", "daemonsets") => &DAEMON_SETS,
+        ("apps", "deployments") => &DEPLOYMENTS,
+        ("apps", "replicasets") => &REPLICA_SETS,
+        ("apps", "statefulsets") => &STATEFUL_SETS,
+        ("autoscaling", "horizontalpodautoscalers") => &HORIZONTAL_POD_AUTOSCALERS,
+        ("batch", "cronjobs") => &CRON_JOBS,
+        ("batch", "jobs") => &JOBS,
+        ("certificates.k8s.io", "certificatesigningrequests") => &CERTIFICATE_SIGNING_REQUESTS,
+        ("coordination.k8s.io", "leases") => &LEASES,
+        ("discovery.k8s.io", "endpointslices") => &ENDPOINT_SLICES,
+        ("events.k8s.io", "events") => &NEW_EVENTS,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &FLOW_SCHEMAS,
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &PRIORITY_LEVEL_CONFIGURATIONS,
+        ("networking.k8s.io", "ingresses") => &INGRESSES,
+        ("networking.k8s.io", "ingressclasses") => &INGRESS_CLASSES,
+        ("networking.k8s.io", "ipaddresses") => &IP_ADDRESSES,
+        ("networking.k8s.io", "networkpolicies") => &NETWORK_POLICIES,
+        ("networking.k8s.io", "servicecidrs") => &SERVICE_CIDRS,
+        ("node.k8s.io", "runtimeclasses") => &RUNTIME_CLASSES,
+        ("policy", "poddisruptionbudgets") => &POD_DISRUPTION_BUDGETS,
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &ROLES,
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &ROLE_BINDINGS,
+        ("resource.k8s.io", "deviceclasses") => &DEVICE_CLASSES,
+        ("resource.k8s.io", "resourceclaims") => &RESOURCE_CLAIMS,
+        ("resource.k8s.io", "resourceclaimtemplates") => &RESOURCE_CLAIM_TEMPLATES,
+        ("resource.k8s.io", "resourceslices") => &RESOURCE_SLICES,
+        ("scheduling.k8s.io", "priorityclasses") => &PRIORITY_CLASSES,
+        ("storage.k8s.io", "csidrivers") => &CSI_DRIVERS,
+        ("storage.k8s.io", "csinodes") => &CSI_NODES,
+        ("storage.k8s.io", "csistoragecapacities") => &CSI_STORAGE_CAPACITIES,
+        ("storage.k8s.io", "storageclasses") => &STORAGE_CLASSES,
+        ("storage.k8s.io", "volumeattachments") => &VOLUME_ATTACHMENTS,
+        ("storage.k8s.io", "volumeattributesclasses") => &VOLUME_ATTRIBUTES_CLASSES,
+        _ => &PLAIN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn field_labels_and_values() {
+        let pods = find("", "pods");
+        assert_eq!(pods.field_label("spec.host"), Ok("spec.nodeName"));
+        assert_eq!(pods.field_label("spec.foo"), Err("field label not supported: spec.foo".to_owned()));
+        let pod = json!({"metadata": {}, "spec": {"nodeName": "n"}, "status": {}});
+        let values = pods.selectable_fields(&pod);
+        assert!(values.contains(&("spec.nodeName", "n".into())));
+        assert!(values.contains(&("spec.hostNetwork", "false".into())));
+
+        assert_eq!(find("events.k8s.io", "events").field_label("regarding.name"), Ok("involvedObject.name"));
+        assert_eq!(find("batch", "jobs").field_label("x"), Err("field label \"x\" not supported for Job".to_owned()));
+        assert_eq!(
+            find("apps", "deployments").field_label("spec.x"),
+            Err("\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"".to_owned())
+        );
+        assert!(find("", "nodes").field_label("metadata.namespace").is_err());
+    }
+}
