@@ -7,8 +7,12 @@ pub mod envelope;
 pub mod field;
 pub mod gvk;
 pub mod meta;
+pub mod patch;
 pub mod resource;
 pub mod rules;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod tenant;
+#[cfg(test)]
+mod testing;
