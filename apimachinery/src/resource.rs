@@ -79,3 +79,18 @@ pub struct Group {
     /// Versions, preferred first, with their resources sorted by name.
     pub versions: Vec<(SmolStr, Vec<Arc<Resource>>)>,
 }
+
+/// A column of `kubectl get`, as a `Table` describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Header.
+    pub name: SmolStr,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub ty: SmolStr,
+    /// OpenAPI format; `name` marks the column that identifies the object.
+    pub format: SmolStr,
+    /// 0 is always shown, above only on request (`-o wide`).
+    pub priority: i32,
+    /// Where the description stands: an OpenAPI definition and a field of it (`...ObjectMeta.name`); may be empty.
+    pub description_of: SmolStr,
+}

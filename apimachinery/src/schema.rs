@@ -47,6 +47,12 @@ pub enum Type {
     RawExtension,
     /// Any JSON value (`apiextensions JSON`, `x-kubernetes-preserve-unknown-fields`).
     Any,
+    /// `apiextensions JSONSchemaPropsOrBool`: the struct or a boolean.
+    StructOrBool(StructId),
+    /// `apiextensions JSONSchemaPropsOrArray`: the struct or a list of it.
+    StructOrList(StructId),
+    /// `apiextensions JSONSchemaPropsOrStringArray`: the struct or a list of strings.
+    StructOrStrings(StructId),
     /// A struct of the same schema.
     Struct(StructId),
     /// A list.
@@ -113,7 +119,7 @@ pub struct Field {
     /// Its name in JSON.
     pub name: SmolStr,
     /// Its field numbers in protobuf, outermost first: more than one where Go embeds a struct that protobuf nests
-    /// (`Volume.volumeSource`). Empty where the type has no protobuf form.
+    /// (`Volume.volumeSource`) or protobuf wraps a list in a message (`Verbs`). Empty where there is no protobuf form.
     pub proto: Box<[u32]>,
     /// What it holds.
     pub ty: Type,
@@ -127,6 +133,8 @@ pub struct Field {
     pub patch: PatchStrategy,
     /// Strategic merge: `x-kubernetes-patch-merge-key`.
     pub merge_key: Option<SmolStr>,
+    /// What Go calls the type in error messages, where it differs from [`Schema::go_name`]: `v1.ResourceList`.
+    pub go_type: Option<SmolStr>,
 }
 
 /// A struct: a set of named fields.
@@ -142,7 +150,8 @@ pub struct Struct {
     pub preserve_unknown: bool,
     /// Fields that are not listed have this type (a CRD object with both `properties` and `additionalProperties`).
     pub additional: Option<Type>,
-    index: HashMap<SmolStr, u32>,
+    /// Indices of `fields`, sorted by name.
+    index: Box<[u32]>,
 }
 
 /// An arena of structs that refer to each other.
@@ -170,16 +179,35 @@ pub struct KindSchema {
     pub root: StructId,
 }
 
+impl Field {
+    /// A field of this name and type that is left out when empty; the rest can be set afterwards.
+    pub fn new(name: impl Into<SmolStr>, ty: Type) -> Self {
+        Self {
+            name: name.into(),
+            proto: Box::default(),
+            ty,
+            nullable: false,
+            omit: Omit::Empty,
+            default: None,
+            patch: PatchStrategy::default(),
+            merge_key: None,
+            go_type: None,
+        }
+    }
+}
+
 impl Struct {
     /// A struct with these fields.
     pub fn new(name: impl Into<SmolStr>, fields: Vec<Field>) -> Self {
-        let index = fields.iter().enumerate().map(|(i, f)| (f.name.clone(), i as u32)).collect();
+        let mut index: Box<[u32]> = (0..fields.len() as u32).collect();
+        index.sort_by(|&a, &b| fields[a as usize].name.cmp(&fields[b as usize].name));
         Self { name: name.into(), fields, index, ..Self::default() }
     }
 
     /// The field with this JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.index.get(name).map(|&i| &self.fields[i as usize])
+        let at = self.index.binary_search_by(|&i| self.fields[i as usize].name.as_str().cmp(name)).ok()?;
+        Some(&self.fields[self.index[at] as usize])
     }
 }
 
@@ -210,6 +238,37 @@ impl Schema {
     /// The struct with this OpenAPI name.
     pub fn find(&self, name: &str) -> Option<StructId> {
         self.by_name.get(name).copied()
+    }
+
+    /// What Go calls a type in error messages: `v1.PodSpec`, `[]string`, `map[string]resource.Quantity`.
+    pub fn go_name(&self, ty: &Type) -> String {
+        match ty {
+            Type::String => "string".to_owned(),
+            Type::Bool => "bool".to_owned(),
+            Type::Int32 => "int32".to_owned(),
+            Type::Int64 => "int64".to_owned(),
+            Type::Uint(bits) => format!("uint{bits}"),
+            Type::Double => "float64".to_owned(),
+            Type::Bytes => "[]uint8".to_owned(),
+            Type::Quantity => "resource.Quantity".to_owned(),
+            Type::IntOrString => "intstr.IntOrString".to_owned(),
+            Type::Time => "v1.Time".to_owned(),
+            Type::MicroTime => "v1.MicroTime".to_owned(),
+            Type::Duration => "v1.Duration".to_owned(),
+            Type::FieldsV1 => "v1.FieldsV1".to_owned(),
+            Type::RawExtension => "runtime.RawExtension".to_owned(),
+            Type::Any => "interface {}".to_owned(),
+            Type::StructOrBool(_) => "v1.JSONSchemaPropsOrBool".to_owned(),
+            Type::StructOrList(_) => "v1.JSONSchemaPropsOrArray".to_owned(),
+            Type::StructOrStrings(_) => "v1.JSONSchemaPropsOrStringArray".to_owned(),
+            Type::Struct(id) => {
+                let name = self.get(*id).name.as_str();
+                let start = name.rmatch_indices('.').nth(1).map_or(0, |(i, _)| i + 1);
+                name[start..].to_owned()
+            }
+            Type::List(list) => format!("[]{}", self.go_name(&list.item)),
+            Type::Map(map) => format!("map[string]{}", self.go_name(&map.value)),
+        }
     }
 
     /// All structs with their ids.
