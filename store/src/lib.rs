@@ -10,6 +10,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
+mod embedded;
+mod stats;
+
+pub use embedded::{Embedded, OpenError, Options};
+pub use stats::{Buckets, Stats};
+
 /// A point in the store's history. Grows with every transaction, never repeats, survives restarts. Zero is before everything.
 pub type Revision = u64;
 

@@ -1,0 +1,131 @@
+//! A state at one revision as a stream of bytes: what a checkpoint leaves on disk, and what a backup is.
+//!
+//! Blocks, each its length (u32, little-endian), the CRC-32 of its content (u32) and the content. The first holds the
+//! format and the revision, then come records, the last holds their number. A block of records is tenant, collection
+//! and for each record its name, revision (u64) and value (strings and values as in the log).
+
+use std::io::{self, Read, Write};
+
+use apimachinery::tenant::TenantId;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use smol_str::SmolStr;
+
+use super::frame::{put_str, put_value, take_str, take_tenant, take_u64, take_value};
+use super::state::State;
+use crate::{CollectionId, Revision};
+
+const MAGIC: &[u8; 20] = b"tenantry-snapshot-1\n";
+/// About how much goes into a block. The lock is held for as long as it takes to look one up.
+const BLOCK: usize = 256 << 10;
+const RECORDS: u8 = 1;
+const END: u8 = 2;
+
+/// Writes the state at a revision that stays held meanwhile; of one tenant or of all. Gives the number of bytes.
+pub(crate) fn write(
+    state: &RwLock<State>,
+    at: Revision,
+    only: Option<TenantId>,
+    out: &mut dyn Write,
+) -> io::Result<u64> {
+    let mut block = Vec::with_capacity(BLOCK + 4096);
+    block.extend_from_slice(MAGIC);
+    block.extend_from_slice(&at.to_le_bytes());
+    let mut size = put_block(out, &block)?;
+    let mut records = 0_u64;
+    let tenants = match only {
+        Some(tenant) => vec![tenant],
+        None => state.read().tenants(),
+    };
+    for tenant in tenants {
+        let names: Vec<SmolStr> = state.read().collections(tenant).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let id = CollectionId { tenant, name };
+            let mut start = String::new();
+            loop {
+                let found = state.read().scan(&id, &start, at, BLOCK);
+                let Some(last) = found.last() else { break };
+                // The next name is this one with the least byte there is behind it.
+                start.clear();
+                start.push_str(&last.name);
+                start.push('\0');
+                records += found.len() as u64;
+                block.clear();
+                block.push(RECORDS);
+                block.extend_from_slice(tenant.as_bytes());
+                put_str(&mut block, &id.name);
+                for record in found {
+                    put_str(&mut block, &record.name);
+                    block.extend_from_slice(&record.revision.to_le_bytes());
+                    put_value(&mut block, Some(&record.value));
+                }
+                size += put_block(out, &block)?;
+            }
+        }
+    }
+    block.clear();
+    block.push(END);
+    block.extend_from_slice(&records.to_le_bytes());
+    size += put_block(out, &block)?;
+    Ok(size)
+}
+
+/// Reads what [`write`] wrote: the revision; each record is handed to `each`.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] if a byte is not what was written or some are missing.
+pub(crate) fn read(
+    input: &mut dyn Read,
+    each: &mut dyn FnMut(&CollectionId, SmolStr, Revision, Bytes),
+) -> io::Result<Revision> {
+    let mut block = Vec::new();
+    take_block(input, &mut block)?;
+    let at = block.strip_prefix(MAGIC).and_then(|mut rest| take_u64(&mut rest)).ok_or_else(invalid)?;
+    let mut records: u64 = 0;
+    loop {
+        take_block(input, &mut block)?;
+        match block.split_first().ok_or_else(invalid)? {
+            (&RECORDS, rest) => records += read_records(rest, each).ok_or_else(invalid)?,
+            (&END, rest) if *rest == records.to_le_bytes() => return Ok(at),
+            _ => return Err(invalid()),
+        }
+    }
+}
+
+fn read_records(mut rest: &[u8], each: &mut dyn FnMut(&CollectionId, SmolStr, Revision, Bytes)) -> Option<u64> {
+    let tenant = take_tenant(&mut rest)?;
+    let id = CollectionId { tenant, name: take_str(&mut rest)? };
+    let mut records = 0;
+    while !rest.is_empty() {
+        let name = take_str(&mut rest)?;
+        let revision = take_u64(&mut rest)?;
+        each(&id, name, revision, take_value(&mut rest)??);
+        records += 1;
+    }
+    Some(records)
+}
+
+fn put_block(out: &mut dyn Write, content: &[u8]) -> io::Result<u64> {
+    out.write_all(&(content.len() as u32).to_le_bytes())?;
+    out.write_all(&crc32fast::hash(content).to_le_bytes())?;
+    out.write_all(content)?;
+    Ok(content.len() as u64 + 8)
+}
+
+fn take_block(input: &mut dyn Read, block: &mut Vec<u8>) -> io::Result<()> {
+    let mut header = [0; 8];
+    input.read_exact(&mut header)?;
+    let [a, b, c, d, e, f, g, h] = header;
+    block.clear();
+    let length = u64::from(u32::from_le_bytes([a, b, c, d]));
+    // Read as it comes, so that a length that was damaged does not ask for memory that no bytes stand behind.
+    let got = input.take(length).read_to_end(block)?;
+    if got as u64 != length || crc32fast::hash(block) != u32::from_le_bytes([e, f, g, h]) {
+        return Err(invalid());
+    }
+    Ok(())
+}
+
+fn invalid() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "not a whole snapshot: bytes are damaged or missing")
+}

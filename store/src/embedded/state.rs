@@ -1,0 +1,381 @@
+//! Everything the store holds, in memory: present records, the versions that old revisions need, the change log.
+//!
+//! Pure: no I/O, no waiting. The writer thread applies what has become durable; readers share a lock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use apimachinery::tenant::TenantId;
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+use super::frame::Transaction;
+use super::table::{Table, Version};
+use crate::{Change, CollectionId, Key, Range, RangeQuery, Record, Revision, Scope, StoreError};
+
+/// Changes a cursor is given at once, unless one transaction has more.
+const POLL: usize = 1024;
+/// What a change costs beside its bytes.
+const CHANGE_OVERHEAD: u64 = 192;
+
+/// Changes in the order of their revisions.
+type Log = VecDeque<Arc<Change>>;
+
+#[derive(Debug, Default)]
+struct Collection {
+    table: Table,
+    /// The changes that are held. Most collections have none.
+    log: Option<Box<Log>>,
+    /// The revision of the last change, as far as is known.
+    last: Revision,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    /// Sorted by name.
+    collections: Vec<(SmolStr, Collection)>,
+}
+
+impl Tenant {
+    fn get(&self, name: &str) -> Option<&Collection> {
+        self.place(name).ok().map(|i| &self.collections[i].1)
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.collections.binary_search_by(|(n, _)| n.as_str().cmp(name))
+    }
+
+    fn get_or_create(&mut self, name: &SmolStr) -> (&SmolStr, &mut Collection) {
+        let i = match self.place(name) {
+            Ok(i) => i,
+            Err(i) => {
+                if self.collections.len() == self.collections.capacity() {
+                    self.collections.reserve_exact((self.collections.len() / 4).max(1));
+                }
+                self.collections.insert(i, (name.clone(), Collection::default()));
+                i
+            }
+        };
+        let (name, collection) = &mut self.collections[i];
+        (name, collection)
+    }
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Records that exist now.
+    pub(crate) records: u64,
+    /// Bytes of their names and values.
+    pub(crate) bytes: u64,
+    /// Changes that are held.
+    pub(crate) changes: u64,
+    /// About how many bytes they keep.
+    pub(crate) change_bytes: u64,
+}
+
+/// What the store holds.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    tenants: HashMap<TenantId, Tenant>,
+    log: Log,
+    pub(crate) revision: Revision,
+    pub(crate) oldest: Revision,
+    /// Tenants that were purged, and when. What was before can no longer be read.
+    purged: Vec<(TenantId, Revision)>,
+    pub(crate) sizes: Sizes,
+}
+
+impl State {
+    /// An empty state that begins at a revision.
+    pub(crate) fn starting_at(revision: Revision) -> Self {
+        Self { revision, oldest: revision, ..Self::default() }
+    }
+
+    /// Takes a record from a snapshot.
+    pub(crate) fn load(&mut self, collection: &CollectionId, name: &SmolStr, revision: Revision, value: Bytes) {
+        self.sizes.records += 1;
+        self.sizes.bytes += (name.len() + value.len()) as u64;
+        let tenant = self.tenants.entry(collection.tenant).or_default();
+        let (_, held) = tenant.get_or_create(&collection.name);
+        held.last = held.last.max(revision);
+        held.table.put(name, Version { revision, value: Some(value) });
+    }
+
+    /// Does what a durable transaction says. Its revision is one above the present.
+    pub(crate) fn apply(&mut self, transaction: &Transaction) {
+        self.revision += 1;
+        match transaction {
+            Transaction::Writes(writes) => {
+                for (key, value) in writes {
+                    self.apply_write(key, value.clone());
+                }
+            }
+            Transaction::Purge(tenant) => self.apply_purge(*tenant),
+        }
+    }
+
+    fn apply_write(&mut self, key: &Key, value: Option<Bytes>) {
+        let revision = self.revision;
+        let tenant = match &value {
+            Some(_) => self.tenants.entry(key.collection.tenant).or_default(),
+            None => match self.tenants.get_mut(&key.collection.tenant) {
+                Some(tenant) if tenant.get(&key.collection.name).is_some() => tenant,
+                _ => return,
+            },
+        };
+        let (collection_name, collection) = tenant.get_or_create(&key.collection.name);
+        let (previous, name) = collection.table.put(&key.name, Version { revision, value: value.clone() });
+        if value.is_none() && previous.is_none() {
+            return;
+        }
+        let bytes = |v: Option<&Bytes>| v.map_or(0, |v| (v.len() + name.len()) as u64);
+        let (now, before) = (bytes(value.as_ref()), bytes(previous.as_ref().map(|(v, _)| v)));
+        self.sizes.records = self.sizes.records + u64::from(value.is_some()) - u64::from(previous.is_some());
+        self.sizes.bytes = self.sizes.bytes + now - before;
+        let change = Arc::new(Change {
+            key: Key {
+                collection: CollectionId { tenant: key.collection.tenant, name: collection_name.clone() },
+                name,
+            },
+            revision,
+            value,
+            previous,
+        });
+        self.sizes.changes += 1;
+        self.sizes.change_bytes += cost(&change);
+        collection.last = revision;
+        collection.log.get_or_insert_default().push_back(change.clone());
+        self.log.push_back(change);
+    }
+
+    fn apply_purge(&mut self, id: TenantId) {
+        self.purged.push((id, self.revision));
+        let Some(tenant) = self.tenants.remove(&id) else { return };
+        for (_, collection) in &tenant.collections {
+            for entry in collection.table.from("") {
+                if let Some(value) = &entry.head.value {
+                    self.sizes.records -= 1;
+                    self.sizes.bytes -= (entry.name.len() + value.len()) as u64;
+                }
+            }
+        }
+        let sizes = &mut self.sizes;
+        self.log.retain(|change| {
+            let other = change.key.collection.tenant != id;
+            if !other {
+                sizes.changes -= 1;
+                sizes.change_bytes -= cost(change);
+            }
+            other
+        });
+    }
+
+    fn collection(&self, id: &CollectionId) -> Option<&Collection> {
+        self.tenants.get(&id.tenant)?.get(&id.name)
+    }
+
+    /// The present record of a key.
+    pub(crate) fn get(&self, key: &Key) -> Option<Record> {
+        let entry = self.collection(&key.collection)?.table.get(&key.name)?;
+        let value = entry.head.value.clone()?;
+        Some(Record { name: entry.name.clone(), value, revision: entry.head.revision })
+    }
+
+    /// The revision of the present record of a key.
+    pub(crate) fn revision_of(&self, key: &Key) -> Option<Revision> {
+        let head = &self.collection(&key.collection)?.table.get(&key.name)?.head;
+        head.value.as_ref().map(|_| head.revision)
+    }
+
+    /// How many records a collection holds.
+    pub(crate) fn count(&self, id: &CollectionId) -> usize {
+        self.collection(id).map_or(0, |c| c.table.live())
+    }
+
+    /// The tenants that have anything here, history included.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        self.tenants.keys().copied().collect()
+    }
+
+    /// The collections of a tenant, those that only history knows too.
+    pub(crate) fn collections(&self, tenant: TenantId) -> impl Iterator<Item = (&SmolStr, usize)> + '_ {
+        self.tenants.get(&tenant).into_iter().flat_map(|t| t.collections.iter().map(|(n, c)| (n, c.table.live())))
+    }
+
+    /// Records of a collection.
+    pub(crate) fn range(&self, id: &CollectionId, query: &RangeQuery) -> Result<Range, StoreError> {
+        let at = query.at.unwrap_or(self.revision);
+        self.check(Some(id), at)?;
+        let mut range = Range { records: Vec::new(), revision: at, remaining: 0 };
+        let Some(collection) = self.collection(id) else { return Ok(range) };
+        let limit = if query.limit == 0 { usize::MAX } else { query.limit };
+        let start = query.start.as_str().max(query.prefix.as_str());
+        let mut found = collection
+            .table
+            .from(start)
+            .take_while(|e| e.name.starts_with(query.prefix.as_str()))
+            .filter_map(|e| e.at(at).map(|(value, revision)| (&e.name, value, revision)));
+        range.records.reserve_exact(limit.min(collection.table.live()).min(4096));
+        range.records.extend(found.by_ref().take(limit).map(|(name, value, revision)| Record {
+            name: name.clone(),
+            value: value.clone(),
+            revision,
+        }));
+        if range.records.len() < limit {
+            return Ok(range);
+        }
+        range.remaining = match found.next() {
+            None => 0,
+            // What stood then stands now: count by place.
+            Some((name, ..)) if collection.last <= at => {
+                let end = match successor(&query.prefix) {
+                    Some(end) => collection.table.rank(&end),
+                    None => collection.table.live(),
+                };
+                end - collection.table.rank(name)
+            }
+            Some(_) => 1 + found.count(),
+        };
+        Ok(range)
+    }
+
+    /// Records of a collection from a name on, as they stood at a revision, until they make up `bytes`.
+    pub(crate) fn scan(&self, id: &CollectionId, start: &str, at: Revision, bytes: usize) -> Vec<Record> {
+        let mut left = bytes;
+        let entries = self.collection(id).into_iter().flat_map(|c| c.table.from(start));
+        entries
+            .filter_map(|e| e.at(at).map(|(value, revision)| (&e.name, value, revision)))
+            .map_while(|(name, value, revision)| {
+                let room = left > 0;
+                left = left.saturating_sub(value.len() + 64);
+                room.then(|| Record { name: name.clone(), value: value.clone(), revision })
+            })
+            .collect()
+    }
+
+    /// Whether a revision can be read or followed from, in one collection or in all.
+    pub(crate) fn check(&self, id: Option<&CollectionId>, revision: Revision) -> Result<(), StoreError> {
+        if revision > self.revision {
+            return Err(StoreError::Future { requested: revision, current: self.revision });
+        }
+        let purges = self.purged.iter().filter(|(tenant, _)| id.is_some_and(|id| id.tenant == *tenant));
+        let oldest = purges.map(|(_, revision)| *revision).fold(self.oldest, Revision::max);
+        if revision < oldest {
+            return Err(StoreError::Compacted { requested: revision, oldest });
+        }
+        Ok(())
+    }
+
+    /// The changes of a scope behind a position, whole transactions, and the position behind them.
+    pub(crate) fn poll(&self, scope: &Scope, position: Revision) -> (Vec<Arc<Change>>, Revision) {
+        let log = match scope {
+            Scope::All => Some(&self.log),
+            Scope::Collection(id) => self.collection(id).and_then(|c| c.log.as_deref()),
+        };
+        let Some(log) = log.filter(|log| log.back().is_some_and(|last| last.revision > position)) else {
+            return (Vec::new(), self.revision);
+        };
+        let first = log.partition_point(|c| c.revision <= position);
+        let mut end = (first + POLL).min(log.len());
+        while end < log.len() && log[end].revision == log[end - 1].revision {
+            end += 1;
+        }
+        let position = if end == log.len() { self.revision } else { log[end - 1].revision };
+        (log.range(first..end).cloned().collect(), position)
+    }
+
+    /// Whether a scope has no change behind a position.
+    pub(crate) fn quiet(&self, scope: &Scope, position: Revision) -> bool {
+        match scope {
+            Scope::All => self.log.back().is_none_or(|c| c.revision <= position),
+            Scope::Collection(id) => self.collection(id).is_none_or(|c| c.last <= position),
+        }
+    }
+
+    /// Gives up the oldest changes up to a revision, at most `limit` of them, with the versions only they needed.
+    /// Gives the collections they were in; `None` when all is done.
+    pub(crate) fn trim(&mut self, to: Revision, limit: usize) -> Option<Vec<(CollectionId, Revision)>> {
+        // From here on nothing older is promised, though it goes bit by bit.
+        self.oldest = self.oldest.max(to);
+        self.purged.retain(|(_, revision)| *revision > to);
+        let mut touched = Vec::new();
+        while touched.len() < limit {
+            let Some(change) = pop_until(&mut self.log, to) else { break };
+            self.sizes.changes -= 1;
+            self.sizes.change_bytes -= cost(&change);
+            self.trim_key(&change.key, to);
+            touched.push((change.key.collection.clone(), change.revision));
+        }
+        if touched.is_empty() {
+            if self.log.len() * 4 < self.log.capacity() {
+                self.log.shrink_to_fit();
+            }
+            return None;
+        }
+        Some(touched)
+    }
+
+    fn trim_key(&mut self, key: &Key, to: Revision) {
+        let id = key.collection.tenant;
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let Ok(i) = tenant.place(&key.collection.name) else { return };
+        let collection = &mut tenant.collections[i].1;
+        if let Some(log) = &mut collection.log {
+            pop_until(log, to);
+            if log.is_empty() {
+                collection.log = None;
+            } else if log.len() * 4 < log.capacity() {
+                log.shrink_to_fit();
+            }
+        }
+        collection.table.trim(&key.name, to);
+        if collection.table.is_empty() && collection.log.is_none() {
+            tenant.collections.remove(i);
+            if tenant.collections.is_empty() {
+                self.tenants.remove(&id);
+            }
+        }
+    }
+
+    /// The oldest revision behind which there are at most so many changes and bytes.
+    pub(crate) fn bound(&self, changes: u64, bytes: u64) -> Revision {
+        let (mut excess, mut excess_bytes) =
+            (self.sizes.changes.saturating_sub(changes), self.sizes.change_bytes.saturating_sub(bytes));
+        let mut to = self.oldest;
+        for change in &self.log {
+            if excess == 0 && excess_bytes == 0 {
+                break;
+            }
+            to = change.revision;
+            excess = excess.saturating_sub(1);
+            excess_bytes = excess_bytes.saturating_sub(cost(change));
+        }
+        to
+    }
+}
+
+fn pop_until(log: &mut Log, to: Revision) -> Option<Arc<Change>> {
+    log.front().is_some_and(|c| c.revision <= to).then(|| log.pop_front()).flatten()
+}
+
+fn cost(change: &Change) -> u64 {
+    // The new value is the record's own until it is overwritten; then it is some later change's previous one.
+    CHANGE_OVERHEAD + change.previous.as_ref().map_or(0, |(v, _)| v.len()) as u64
+}
+
+/// The first string behind all that begin with a prefix. `None` if there is none.
+fn successor(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        let next = match last {
+            '\u{d7ff}' => Some('\u{e000}'),
+            c => char::from_u32(c as u32 + 1),
+        };
+        if let Some(next) = next {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
