@@ -4,11 +4,14 @@
 //! rooms above put these functions between a connection and a store.
 
 pub mod builtin;
+pub mod codec;
 pub mod envelope;
 pub mod field;
 pub mod gvk;
+pub mod intstr;
 pub mod meta;
 pub mod patch;
+pub mod quantity;
 pub mod resource;
 pub mod rules;
 pub mod schema;
@@ -17,3 +20,4 @@ pub mod status;
 pub mod tenant;
 #[cfg(test)]
 mod testing;
+pub mod time;

@@ -34,6 +34,7 @@ fn field(schema: &mut Schema, parent: &str, name: &str, form: &Value) -> Field {
         default: options.get("default").cloned(),
         patch: PatchStrategy { merge: merge.is_some(), retain_keys: set("retain"), replace: set("replace") },
         merge_key: merge.and_then(Value::as_str).map(Into::into),
+        go_type: None,
     }
 }
 

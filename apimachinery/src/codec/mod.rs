@@ -1,0 +1,97 @@
+//! Wire formats: bytes to values and back, driven by the schema alone.
+//!
+//! A request goes through [`parse`] (or [`protobuf_decode`]) and [`canonicalise`]; what comes out is what decoding into
+//! the Go type and encoding again would give, so all that follows can rely on its shape.
+
+mod canonical;
+mod json;
+mod path;
+mod syntax;
+
+use serde_json::Value;
+
+pub use canonical::{Canonical, cannot_be_handled, canonicalise, decode_json};
+
+use crate::status::ApiError;
+
+/// How deep values may nest. Go allows 10,000, but no object needs that, and all code that walks values recurses.
+pub const MAX_DEPTH: usize = 128;
+
+/// A wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+/// What a text may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits<'a> {
+    /// The kind that the request is for; the error of a malformed text names it.
+    pub kind: &'a str,
+    /// How deep values may nest, at most [`MAX_DEPTH`].
+    pub depth: usize,
+}
+
+impl<'a> Limits<'a> {
+    /// The usual limits for a request that is for this kind.
+    pub fn of(kind: &'a str) -> Self {
+        Self { kind, depth: MAX_DEPTH }
+    }
+}
+
+/// A text that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// What it says; of keys that occur more than once the last.
+    pub value: Value,
+    /// Complaints about keys that occur more than once, as the strict decoder words them:
+    /// `duplicate field "spec.replicas"`, or for YAML `line 3: key "replicas" already set in map`.
+    pub duplicates: Vec<String>,
+}
+
+/// Reads JSON or YAML.
+///
+/// # Errors
+/// 400 for what is malformed or nests too deeply, in the words of the stock server; 415 for protobuf, which needs a schema.
+pub fn parse(format: Format, bytes: &[u8], limits: Limits<'_>) -> Result<Parsed, ApiError> {
+    match format {
+        Format::Json => json::parse(bytes, limits.depth).map_err(|why| {
+            let why = format!("couldn't get version/kind; json parse error: {why}");
+            unrecognised(limits.kind, &why, bytes)
+        }),
+        Format::Yaml => Err(ApiError::not_implemented("YAML")),
+        Format::Protobuf => Err(ApiError::new(415, "UnsupportedMediaType", "protobuf is decoded with a schema")),
+    }
+}
+
+/// What the stock server says of a body that names no kind.
+fn unrecognised(kind: &str, why: &str, body: &[u8]) -> ApiError {
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({})",
+        summary(body)
+    ))
+}
+
+/// The first bytes of a body, in hexadecimal unless they are JSON.
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    if body.is_empty() {
+        return "<empty>".to_owned();
+    }
+    let start = &body[..body.len().min(SHOWN)];
+    let dots = if body.len() > SHOWN { " ..." } else { "" };
+    if body[0] == b'{' {
+        format!("{}{dots}", String::from_utf8_lossy(start))
+    } else {
+        let hex: String = start.iter().map(|b| format!("{b:02x}")).collect();
+        format!("{hex}{dots}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+use serde_json::json;
+
+use super::*;
+use crate::builtin;
+use crate::gvk::GroupVersionKind;
+use crate::schema::KindSchema;
+
+fn schema(group: &str, version: &str, kind: &str) -> (KindSchema, GroupVersionKind) {
+    let kind = GroupVersionKind::new(group, version, kind);
+    (builtin::kind_schema(&kind).unwrap(), kind)
+}
+
+fn canonical(group: &str, kind: &str, value: Value) -> Canonical {
+    let (schema, gvk) = schema(group, "v1", kind);
+    canonicalise(&schema, &gvk, kind, value).unwrap()
+}
+
+fn config_map(body: &str) -> Result<Canonical, String> {
+    let (schema, kind) = schema("", "v1", "ConfigMap");
+    decode_json(&schema, &kind, body.as_bytes(), Limits::of("ConfigMap")).map_err(|e| e.message)
+}
+
+#[test]
+fn a_deployment_becomes_what_go_would_write() {
+    let got = canonical(
+        "apps",
+        "Deployment",
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "d", "labels": {}, "creationTimestamp": null, "annotations": {"a": null}},
+            "spec": {
+                "replicas": 0, "paused": false,
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {"spec": {"containers": [{
+                    "name": "c", "image": "", "command": [],
+                    "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}},
+                    "ports": [{"containerPort": 80}],
+                    "livenessProbe": {"httpGet": {"port": "http"}, "initialDelaySeconds": 0},
+                }]}},
+            },
+            "status": {"replicas": 0},
+        }),
+    );
+    assert_eq!(
+        got.value,
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "d", "annotations": {"a": ""}},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"a": "b"}},
+                "strategy": {},
+                "template": {"metadata": {}, "spec": {"containers": [{
+                    "name": "c", "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}},
+                    "ports": [{"containerPort": 80}],
+                    "livenessProbe": {"httpGet": {"port": "http"}},
+                }]}},
+            },
+            "status": {},
+        })
+    );
+    assert!(got.strict.is_empty());
+    assert_eq!(canonical("apps", "Deployment", got.value.clone()), got);
+}
+
+#[test]
+fn what_go_always_writes_is_written() {
+    let service = canonical("", "Service", json!({"spec": {"ports": [{"port": 80}]}})).value;
+    assert_eq!(service["spec"]["ports"][0], json!({"port": 80, "targetPort": 0}));
+    assert_eq!(service["status"], json!({"loadBalancer": {}}));
+    let pod = canonical("", "Pod", json!({})).value;
+    assert_eq!(pod, json!({"metadata": {}, "spec": {"containers": null}, "status": {}}));
+    let role = canonical("rbac.authorization.k8s.io", "ClusterRole", json!({})).value;
+    assert_eq!(role, json!({"metadata": {}, "rules": null}));
+    let revision = canonical("apps", "ControllerRevision", json!({})).value;
+    assert_eq!(revision, json!({"metadata": {}, "data": null, "revision": 0}));
+}
+
+#[test]
+fn scalars_are_normalised() {
+    let lease = json!({"spec": {"renewTime": "2024-01-01T01:00:00.000001+01:00"}});
+    assert_eq!(
+        canonical("coordination.k8s.io", "Lease", lease).value["spec"]["renewTime"],
+        "2024-01-01T00:00:00.000001Z"
+    );
+    let secret = json!({"data": {"a": "aGk=\n", "b": [104, 105], "c": null}});
+    assert_eq!(canonical("", "Secret", secret).value["data"], json!({"a": "aGk=", "b": "aGk=", "c": null}));
+    let crd = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {
+        "maximum": 5.0, "multipleOf": 0.5, "default": {"b": null}, "items": {"x": 1, "type": "string"}, "additionalProperties": false,
+    }}}]}});
+    let got = canonical("apiextensions.k8s.io", "CustomResourceDefinition", crd);
+    assert_eq!(
+        got.value["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
+        json!({"maximum": 5, "multipleOf": 0.5, "default": {"b": null}, "items": {"type": "string"}, "additionalProperties": false})
+    );
+    assert!(got.strict.is_empty(), "types that read their own JSON do not complain: {:?}", got.strict);
+}
+
+#[test]
+fn strict_complaints_come_in_the_order_of_the_text() {
+    let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","foo":1},"data":{"a":"1","a":"2"},"x":1,"data":{"c":"d"}}"#;
+    let got = config_map(body).unwrap();
+    let want = [
+        r#"unknown field "metadata.foo""#,
+        r#"duplicate field "data.a""#,
+        r#"unknown field "x""#,
+        r#"duplicate field "data""#,
+    ];
+    assert_eq!(got.strict, want);
+    assert_eq!(got.value["data"], json!({"a": "2", "c": "d"}));
+    assert_eq!(parse(Format::Json, body.as_bytes(), Limits::of("ConfigMap")).unwrap().duplicates, [want[1], want[3]]);
+}
+
+#[test]
+fn paths_of_complaints_name_items_and_keys() {
+    let got = canonical(
+        "",
+        "Pod",
+        json!({"spec": {"containers": [{"name": "a", "image2": 1}, {"env": [{"nam": 1}]}], "nodeSelector": {"a": "b"}}}),
+    );
+    assert_eq!(
+        got.strict,
+        [r#"unknown field "spec.containers[0].image2""#, r#"unknown field "spec.containers[1].env[0].nam""#]
+    );
+}
+
+/// Messages that a stock kube-apiserver 1.36.3 gave for these bodies.
+#[test]
+fn bad_objects_are_refused_in_the_words_of_the_stock_server() {
+    let object = |rest: &str| format!(r#"{{"kind":"ConfigMap","apiVersion":"v1",{rest}}}"#);
+    for (rest, want) in [
+        (
+            r#""metadata":{"labels":"x"}"#,
+            "json: cannot unmarshal string into Go struct field ObjectMeta.metadata.labels of type map[string]string",
+        ),
+        (
+            r#""metadata":{"labels":{"a":1}}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
+        (
+            r#""metadata":{"finalizers":[1]}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.finalizers of type string",
+        ),
+        (
+            r#""metadata":{"creationTimestamp":"foo"}"#,
+            r#"parsing time "foo" as "2006-01-02T15:04:05Z07:00": cannot parse "foo" as "2006""#,
+        ),
+        (
+            r#""metadata":{"creationTimestamp":1}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+        ),
+        (
+            r#""metadata":[]"#,
+            "json: cannot unmarshal array into Go struct field ConfigMap.metadata of type v1.ObjectMeta",
+        ),
+        (r#""binaryData":{"a":"x"}"#, "illegal base64 data at input byte 0"),
+        (r#""immutable":"x""#, "json: cannot unmarshal string into Go struct field ConfigMap.immutable of type bool"),
+        (
+            r#""metadata":{"generation":1.0}"#,
+            "json: cannot unmarshal number 1.0 into Go struct field ObjectMeta.metadata.generation of type int64",
+        ),
+    ] {
+        let want = format!(r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: {want}"#);
+        assert_eq!(config_map(&object(rest)).unwrap_err(), want);
+    }
+}
+
+/// Messages that a stock kube-apiserver 1.36.3 gave for these bodies.
+#[test]
+fn malformed_json_is_refused_in_the_words_of_the_stock_server() {
+    for (body, want) in [
+        ("", "unexpected end of JSON input (<empty>)"),
+        ("x", "invalid character 'x' looking for beginning of value (78)"),
+        ("{", "unexpected end of JSON input ({)"),
+        (r#"{"a""#, r#"unexpected end of JSON input ({"a")"#),
+        ("{a}", "invalid character 'a' looking for beginning of object key string ({a})"),
+        (r#"{"a":1,}"#, r#"invalid character '}' looking for beginning of object key string ({"a":1,})"#),
+        (r#"{"a":[1,}"#, r#"invalid character '}' looking for beginning of value ({"a":[1,})"#),
+        (r#"{"a":tru}"#, r#"invalid character '}' in literal true (expecting 'e') ({"a":tru})"#),
+        (r#"{"a":01}"#, r#"invalid character '1' after object key:value pair ({"a":01})"#),
+        (r#"{"a":"\x"}"#, r#"invalid character 'x' in string escape code ({"a":"\x"})"#),
+        ("{} {}", "invalid character '{' after top-level value ({} {})"),
+        (r#"[1 2]"#, "invalid character '2' after array element (5b3120325d)"),
+    ] {
+        let want = format!(
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: {want}"
+        );
+        assert_eq!(parse(Format::Json, body.as_bytes(), Limits::of("ConfigMap")).unwrap_err().message, want);
+        assert_eq!(config_map(body).unwrap_err(), want);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_exhaust_the_stack() {
+    for body in [
+        "[".repeat(10_000),
+        r#"{"a":"#.repeat(10_000),
+        format!(r#"{{"data":{}1{}}}"#, "[".repeat(200), "]".repeat(200)),
+    ] {
+        let error = parse(Format::Json, body.as_bytes(), Limits::of("Pod")).unwrap_err();
+        assert!(error.code == 400 && error.message.contains("exceeded max depth"), "{}", error.message);
+        assert!(config_map(&body).is_err());
+    }
+}
+
+#[test]
+fn text_that_is_not_quite_unicode_is_repaired_as_go_does() {
+    assert_eq!(
+        config_map(r#"{"data":{"a":"x\ud800y","b":"\ud83d\ude00"}}"#).unwrap().value["data"],
+        json!({"a": "x\u{fffd}y", "b": "😀"})
+    );
+    let parsed = parse(Format::Json, b"{\"a\":\"\xff\"}", Limits::of("Pod")).unwrap();
+    assert_eq!(parsed.value, json!({"a": "\u{fffd}"}));
+}
