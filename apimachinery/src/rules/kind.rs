@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::select::{self, Selectable};
-use super::{DefaultPropagation, NameRule, Rules, WriteContext};
+use super::{
+    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, config, device, endpoint,
+    flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume, workload,
+};
 use crate::field::Errors;
 
 /// The rules of a built-in kind. What most kinds share is in [`Kind::PLAIN`].
@@ -125,7 +128,7 @@ kinds! {
 
     BINDINGS = Kind::PLAIN;
     CONFIG_MAPS = Kind::PLAIN;
-    ENDPOINTS = Kind { create_on_update: true, ..Kind::PLAIN };
+    ENDPOINTS = Kind {  default: endpoint::endpoints_default, create_on_update: true, ..Kind::PLAIN };
     EVENTS = Kind {
         create_on_update: true,
         propagation: DefaultPropagation::Unsupported,
@@ -138,32 +141,32 @@ kinds! {
         selectable: Some(&select::NEW_EVENTS),
         ..Kind::PLAIN
     };
-    LIMIT_RANGES = Kind { create_on_update: true, ..Kind::PLAIN };
-    NAMESPACES = Kind {
+    LIMIT_RANGES = Kind {  default: quota::limit_range_default, create_on_update: true, ..Kind::PLAIN };
+    NAMESPACES = Kind { default: namespace::namespace_default,
         name_rule: NameRule::Label,
         returns_deleted: true,
         selectable: Some(&select::NAMESPACES),
         ..Kind::PLAIN
     };
-    NODES = Kind { selectable: Some(&select::NODES), ..Kind::PLAIN };
-    PERSISTENT_VOLUMES = Kind::DELETED_RETURNED;
-    PERSISTENT_VOLUME_CLAIMS = Kind::DELETED_RETURNED;
-    PODS = Kind {
+    NODES = Kind {  default: node::node_default, selectable: Some(&select::NODES), ..Kind::PLAIN };
+    PERSISTENT_VOLUMES = Kind { default: volume::persistent_volume_default, ..Kind::DELETED_RETURNED };
+    PERSISTENT_VOLUME_CLAIMS = Kind { default: volume::claim_default, ..Kind::DELETED_RETURNED };
+    PODS = Kind { default: pod::pod_default,
         returns_deleted: true,
         counted_fields: &["spec"],
         selectable: Some(&select::PODS),
         ..Kind::PLAIN
     };
-    POD_TEMPLATES = Kind { returns_deleted: true, counted_fields: &["template"], ..Kind::PLAIN };
-    REPLICATION_CONTROLLERS = Kind {
+    POD_TEMPLATES = Kind {  default: workload::pod_template_default, returns_deleted: true, counted_fields: &["template"], ..Kind::PLAIN };
+    REPLICATION_CONTROLLERS = Kind { default: workload::replication_controller_default,
         propagation: DefaultPropagation::Orphan,
         counted_fields: &["spec"],
         selectable: Some(&select::REPLICAS),
         ..Kind::PLAIN
     };
     RESOURCE_QUOTAS = Kind::DELETED_RETURNED;
-    SECRETS = Kind { selectable: Some(&select::SECRETS), ..Kind::PLAIN };
-    SERVICES = Kind {
+    SECRETS = Kind {  default: config::secret_default, selectable: Some(&select::SECRETS), ..Kind::PLAIN };
+    SERVICES = Kind { default: service::service_default,
         // RelaxedServiceNameValidation: on since 1.36.
         name_rule: NameRule::Label,
         create_on_update: true,
@@ -173,62 +176,71 @@ kinds! {
     };
     SERVICE_ACCOUNTS = Kind::DELETED_RETURNED;
 
-    ADMISSION_POLICIES = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
-    ADMISSION_POLICY_BINDINGS = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
-    WEBHOOK_CONFIGURATIONS = Kind { counted_fields: &["webhooks"], ..Kind::CONDITIONAL };
+    ADMISSION_POLICIES = Kind {  default: admission::policy_default, unconditional_update: false, ..Kind::WITH_SPEC };
+    ADMISSION_POLICY_BINDINGS = Kind {  default: admission::policy_binding_default, unconditional_update: false, ..Kind::WITH_SPEC };
+    MUTATING_WEBHOOK_CONFIGURATIONS = Kind {
+        counted_fields: &["webhooks"],
+        default: admission::mutating_configuration_default,
+        ..Kind::CONDITIONAL
+    };
+    VALIDATING_WEBHOOK_CONFIGURATIONS = Kind {
+        counted_fields: &["webhooks"],
+        default: admission::validating_configuration_default,
+        ..Kind::CONDITIONAL
+    };
 
     CUSTOM_RESOURCE_DEFINITIONS = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
-    API_SERVICES = Kind { name_rule: NameRule::PathSegment, unconditional_update: false, ..Kind::PLAIN };
+    API_SERVICES = Kind {  default: aggregation::api_service_default, name_rule: NameRule::PathSegment, unconditional_update: false, ..Kind::PLAIN };
 
     CONTROLLER_REVISIONS = Kind::PLAIN;
-    DAEMON_SETS = Kind::WITH_SPEC;
-    DEPLOYMENTS = Kind::WITH_SPEC;
-    REPLICA_SETS = Kind::WITH_SPEC;
-    STATEFUL_SETS = Kind { name_rule: NameRule::Label, ..Kind::WITH_SPEC };
+    DAEMON_SETS = Kind { default: workload::daemon_set_default, ..Kind::WITH_SPEC };
+    DEPLOYMENTS = Kind { default: workload::deployment_default, ..Kind::WITH_SPEC };
+    REPLICA_SETS = Kind { default: workload::replica_set_default, ..Kind::WITH_SPEC };
+    STATEFUL_SETS = Kind {  default: workload::stateful_set_default, name_rule: NameRule::Label, ..Kind::WITH_SPEC };
 
-    HORIZONTAL_POD_AUTOSCALERS = Kind::PLAIN;
-    CRON_JOBS = Kind::WITH_SPEC;
-    JOBS = Kind { propagation: DefaultPropagation::Orphan, selectable: Some(&select::JOBS), ..Kind::WITH_SPEC };
+    HORIZONTAL_POD_AUTOSCALERS = Kind { default: autoscaling::autoscaler_default, ..Kind::PLAIN };
+    CRON_JOBS = Kind { default: workload::cron_job_default, ..Kind::WITH_SPEC };
+    JOBS = Kind {  default: workload::job_default, propagation: DefaultPropagation::Orphan, selectable: Some(&select::JOBS), ..Kind::WITH_SPEC };
     CERTIFICATE_SIGNING_REQUESTS = Kind {
         name_rule: NameRule::Any,
         selectable: Some(&select::CERTIFICATE_SIGNING_REQUESTS),
         ..Kind::PLAIN
     };
     LEASES = Kind { create_on_update: true, ..Kind::CONDITIONAL };
-    ENDPOINT_SLICES = Kind {
+    ENDPOINT_SLICES = Kind { default: endpoint::endpoint_slice_default,
         counted_fields: &["addressType", "endpoints", "ports", "metadata.labels"],
         ..Kind::PLAIN
     };
-    FLOW_SCHEMAS = Kind::WITH_SPEC;
-    PRIORITY_LEVEL_CONFIGURATIONS = Kind::WITH_SPEC;
+    FLOW_SCHEMAS = Kind { default: flowcontrol::flow_schema_default, ..Kind::WITH_SPEC };
+    PRIORITY_LEVEL_CONFIGURATIONS = Kind { default: flowcontrol::priority_level_default, ..Kind::WITH_SPEC };
 
     INGRESSES = Kind::WITH_SPEC;
-    INGRESS_CLASSES = Kind::WITH_SPEC;
+    INGRESS_CLASSES = Kind { default: networking::ingress_class_default, ..Kind::WITH_SPEC };
     IP_ADDRESSES = Kind { name_rule: NameRule::Address, ..Kind::PLAIN };
-    NETWORK_POLICIES = Kind::WITH_SPEC;
+    NETWORK_POLICIES = Kind { default: networking::network_policy_default, ..Kind::WITH_SPEC };
     SERVICE_CIDRS = Kind::PLAIN;
 
     RUNTIME_CLASSES = Kind { create_on_update: true, ..Kind::CONDITIONAL };
     POD_DISRUPTION_BUDGETS = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
     ROLES = Kind { name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
-    ROLE_BINDINGS = Kind { name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
+    ROLE_BINDINGS = Kind {  default: rbac::role_binding_default, name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
 
     DEVICE_CLASSES = Kind { returns_deleted: true, ..Kind::WITH_SPEC };
-    RESOURCE_CLAIMS = Kind::DELETED_RETURNED;
-    RESOURCE_CLAIM_TEMPLATES = Kind::DELETED_RETURNED;
+    RESOURCE_CLAIMS = Kind { default: device::claim_default, ..Kind::DELETED_RETURNED };
+    RESOURCE_CLAIM_TEMPLATES = Kind { default: device::claim_template_default, ..Kind::DELETED_RETURNED };
     RESOURCE_SLICES = Kind {
         returns_deleted: true,
         selectable: Some(&select::RESOURCE_SLICES),
         ..Kind::WITH_SPEC
     };
     // `value` may not change, so this only says that there is a generation.
-    PRIORITY_CLASSES = Kind { counted_fields: &["value"], ..Kind::PLAIN };
+    PRIORITY_CLASSES = Kind {  default: scheduling::priority_class_default, counted_fields: &["value"], ..Kind::PLAIN };
 
-    CSI_DRIVERS = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
+    CSI_DRIVERS = Kind {  default: storage::csi_driver_default, returns_deleted: true, ..Kind::CONDITIONAL };
     CSI_NODES = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
     CSI_STORAGE_CAPACITIES = Kind::CONDITIONAL;
-    STORAGE_CLASSES = Kind::DELETED_RETURNED;
-    VOLUME_ATTACHMENTS = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
+    STORAGE_CLASSES = Kind { default: storage::storage_class_default, ..Kind::DELETED_RETURNED };
+    VOLUME_ATTACHMENTS = Kind {  default: storage::volume_attachment_default, returns_deleted: true, ..Kind::CONDITIONAL };
     VOLUME_ATTRIBUTES_CLASSES = Kind::DELETED_RETURNED;
 }
 
@@ -257,9 +269,8 @@ pub(super) fn find(group: &str, resource: &str) -> &'static Kind {
         ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings" | "validatingadmissionpolicybindings") => {
             &ADMISSION_POLICY_BINDINGS
         }
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
-            &WEBHOOK_CONFIGURATIONS
-        }
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => &MUTATING_WEBHOOK_CONFIGURATIONS,
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => &VALIDATING_WEBHOOK_CONFIGURATIONS,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &CUSTOM_RESOURCE_DEFINITIONS,
         ("apiregistration.k8s.io", "apiservices") => &API_SERVICES,
         ("apps", "controllerrevisions") => &CONTROLLER_REVISIONS,

@@ -4,11 +4,31 @@
 //! kind is in the table. Sources of the facts: `pkg/apis/*/{v1/defaults.go,validation}` and `pkg/registry/*/strategy.go`
 //! of `k8s.io/kubernetes`.
 
+mod admission;
+mod aggregation;
 pub mod at;
+mod autoscaling;
+mod config;
+mod device;
+mod edit;
+mod endpoint;
+mod flowcontrol;
+mod image;
 pub mod ip;
 mod kind;
 pub mod names;
+mod namespace;
+mod networking;
+mod node;
+mod pod;
+mod quota;
+mod rbac;
+mod scheduling;
 mod select;
+mod service;
+mod storage;
+mod volume;
+mod workload;
 
 use std::borrow::Cow;
 
@@ -157,3 +177,6 @@ pub trait Rules: Sync {
 pub fn rules_for(resource: &GroupResource) -> &'static dyn Rules {
     kind::find(&resource.group, &resource.resource)
 }
+
+#[cfg(test)]
+mod tests;

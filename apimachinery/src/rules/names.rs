@@ -32,7 +32,7 @@ pub fn pattern(says: &str, expression: &str, examples: &[&str]) -> String {
         return format!("{says} (regex used for validation is '{expression}')");
     }
     let examples: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
-    format!("{says} (e.g. {}regex used for validation is '{expression}')", examples.join("or "))
+    format!("{says} (e.g. {}regex used for validation is '{expression}')", examples.join(" or "))
 }
 
 fn is_lower_alnum(b: u8) -> bool {
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(
             dns1123_label("Foo"),
             [
-                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
             ]
         );
         assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
