@@ -80,7 +80,7 @@ impl Quantity {
         }
         let fraction = parts.fraction.len() as i32;
         let canonical = match unit {
-            Unit::Two(power) => fraction == 0 && power > 0 && mantissa & 7 != 0 && text.len() <= 15,
+            Unit::Two(power) => fraction == 0 && mantissa & 7 != 0 && parts.whole.len() as u32 + power * 3 / 10 <= 14,
             Unit::Ten(power) => {
                 let shifted = if parts.whole.is_empty() { parts.fraction } else { parts.whole };
                 let thousands = (mantissa % 1000 == 0) && parts.whole.len() + parts.fraction.len() >= 3;

@@ -7,6 +7,8 @@ mod canonical;
 mod json;
 mod path;
 mod syntax;
+mod yaml;
+mod yaml_write;
 
 use serde_json::Value;
 
@@ -50,7 +52,7 @@ pub struct Parsed {
     /// What it says; of keys that occur more than once the last.
     pub value: Value,
     /// Complaints about keys that occur more than once, as the strict decoder words them:
-    /// `duplicate field "spec.replicas"`, or for YAML `line 3: key "replicas" already set in map`.
+    /// `duplicate field "spec.replicas"`, or for YAML one text with all of them.
     pub duplicates: Vec<String>,
 }
 
@@ -59,14 +61,39 @@ pub struct Parsed {
 /// # Errors
 /// 400 for what is malformed or nests too deeply, in the words of the stock server; 415 for protobuf, which needs a schema.
 pub fn parse(format: Format, bytes: &[u8], limits: Limits<'_>) -> Result<Parsed, ApiError> {
-    match format {
-        Format::Json => json::parse(bytes, limits.depth).map_err(|why| {
-            let why = format!("couldn't get version/kind; json parse error: {why}");
-            unrecognised(limits.kind, &why, bytes)
-        }),
-        Format::Yaml => Err(ApiError::not_implemented("YAML")),
-        Format::Protobuf => Err(ApiError::new(415, "UnsupportedMediaType", "protobuf is decoded with a schema")),
-    }
+    let parsed = match format {
+        Format::Json => json::parse(bytes, limits.depth)
+            .map_err(|why| format!("couldn't get version/kind; json parse error: {why}")),
+        Format::Yaml => yaml::parse(bytes, limits.depth),
+        Format::Protobuf => {
+            return Err(ApiError::new(415, "UnsupportedMediaType", "protobuf is decoded with a schema"));
+        }
+    };
+    parsed
+        .and_then(|parsed| refuse_scalar(&parsed.value).map(|()| parsed))
+        .map_err(|why| unrecognised(limits.kind, &why, bytes))
+}
+
+/// A value as YAML in the style of `kubectl get -o yaml`.
+pub fn to_yaml(value: &Value) -> String {
+    let mut out = String::new();
+    yaml_write::write(value, &mut out);
+    out
+}
+
+/// What the stock server says of a text that is well-formed but no object.
+fn refuse_scalar(value: &Value) -> Result<(), String> {
+    let found = match value {
+        Value::Object(_) | Value::Null => return Ok(()),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    Err(format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type \
+         struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+    ))
 }
 
 /// What the stock server says of a body that names no kind.

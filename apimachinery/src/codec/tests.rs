@@ -212,3 +212,67 @@ fn text_that_is_not_quite_unicode_is_repaired_as_go_does() {
     let parsed = parse(Format::Json, b"{\"a\":\"\xff\"}", Limits::of("Pod")).unwrap();
     assert_eq!(parsed.value, json!({"a": "\u{fffd}"}));
 }
+
+fn yaml(text: &str) -> Result<Parsed, String> {
+    parse(Format::Yaml, text.as_bytes(), Limits::of("ConfigMap")).map_err(|e| e.message)
+}
+
+#[test]
+fn yaml_scalars_are_those_of_go_yaml() {
+    let text = "a: 1\nb: yes\nc: 0x10\nd: 017\ne: 1_000\nf: 1e3\ng: 1.5\nh: 2001-01-01\ni: ~\nj: 'yes'\nk: 0o17\nl: -5\n\
+                m: 190:20:30\nn: 18446744073709551615\no: !!str 1\np: |\n  x\n  y\n1: x\ntrue: y\n";
+    assert_eq!(
+        yaml(text).unwrap().value,
+        json!({
+            "a": 1, "b": true, "c": 16, "d": 15, "e": 1000, "f": 1000, "g": 1.5, "h": "2001-01-01", "i": null, "j": "yes",
+            "k": 15, "l": -5, "m": "190:20:30", "false": 18446744073709551615u64, "o": "1", "p": "x\ny\n", "1": "x", "true": true,
+        })
+    );
+}
+
+#[test]
+fn yaml_anchors_merges_and_documents() {
+    let text = "a: &x {b: 1, c: 2}\nd: *x\ne:\n  <<: *x\n  c: 3\n---\nsecond: document\n";
+    let one = json!({"b": 1, "c": 2});
+    assert_eq!(yaml(text).unwrap().value, json!({"a": one, "d": one, "e": {"b": 1, "c": 3}}));
+    let bomb = (1..9).fold("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, i| {
+        let items = vec![format!("*a{}", i - 1); 10].join(", ");
+        format!("{text}a{i}: &a{i} [{items}]\n")
+    });
+    assert!(yaml(&bomb).unwrap_err().contains("excessive aliasing"));
+    assert!(yaml(&"[".repeat(10_000)).is_err() && yaml(&"a: &a [*a]").is_err());
+}
+
+/// Messages that a stock kube-apiserver 1.36.3 gave for these bodies.
+#[test]
+fn yaml_complaints_are_those_of_the_stock_server() {
+    let text = "kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: a\ndata:\n  a: \"1\"\n  a: \"2\"\nx: 1\ndata: {}\n";
+    let want =
+        "yaml: unmarshal errors:\n  line 7: key \"a\" already set in map\n  line 9: key \"data\" already set in map";
+    assert_eq!(yaml(text).unwrap().duplicates, [want]);
+    for (text, want) in [
+        ("a: *x", "yaml: unknown anchor 'x' referenced (613a202a78)"),
+        ("a: !!binary x", "yaml: !!binary value contains invalid base64 data (613a20212162696e6172792078)"),
+        ("a: .inf", "json: unsupported value: +Inf (613a202e696e66)"),
+    ] {
+        assert_eq!(
+            yaml(text).unwrap_err(),
+            format!("the object provided is unrecognized (must be of type ConfigMap): {want}")
+        );
+    }
+    assert_eq!(yaml("").unwrap().value, Value::Null);
+    assert!(
+        yaml("- a").unwrap_err().contains("cannot unmarshal array into Go value of type struct { APIVersion string")
+    );
+}
+
+#[test]
+fn written_yaml_reads_back() {
+    let value = json!({"a": "yes", "b": ["1", 1, null, true, ""], "c": {"d": "x\ny\n", "e": {}}, "f": "y", "g": "2001-01-01", "h": "0x1", "i": "~", "j": "<<", "k": "1_0", "l": "a\n\n b \n\n", "m": " x", "n": "a: b", "o": "a #b", "p": ["\t", "-", "é", "1:30"], "q": "\n", "y": {"": [[1], []]}});
+    let text = to_yaml(&value);
+    assert_eq!(yaml(&text).unwrap().value, value, "{text}");
+    assert_eq!(
+        to_yaml(&json!({"a": [{"b": [1], "c": {}}], "d": "x\ny"})),
+        "a:\n- b:\n  - 1\n  c: {}\nd: |-\n  x\n  y\n"
+    );
+}
