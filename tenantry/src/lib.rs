@@ -1,0 +1,9 @@
+//! The program: configuration, the operator of `VirtualCluster` objects, the tenants' resolver, metrics, and the wiring
+//! of all roles into one process.
+
+pub mod cli;
+pub mod config;
+pub mod dns;
+pub mod logging;
+pub mod ops;
+pub mod server;

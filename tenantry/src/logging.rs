@@ -1,0 +1,42 @@
+//! The log: lines on standard output.
+
+use std::error::Error;
+use std::io::Write;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging.
+///
+/// # Errors
+/// When the level is no filter; [`crate::config::Config::check`] finds that first.
+pub fn start(log: &Log) -> Result<(), ParseError> {
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&log.level)?).with_ansi(false);
+    match log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),
+    }
+    Ok(())
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Says on standard error why the program ends.
+pub fn complain(error: &dyn Error) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(std::io::stderr(), "tenantry: {}", chain(error));
+}
