@@ -12,6 +12,7 @@ pub mod intstr;
 pub mod meta;
 pub mod patch;
 pub mod quantity;
+pub mod rbac;
 pub mod resource;
 pub mod rules;
 pub mod schema;
