@@ -1,0 +1,57 @@
+//! One connection: HTTP/1.1 or HTTP/2, until the client goes or the server stops.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::access::Peer;
+use crate::server::Shared;
+
+/// How many requests one HTTP/2 connection may have in flight.
+const STREAMS: u32 = 250;
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a quiet HTTP/2 connection is asked whether it still lives, and how long it may take to answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+const HEADERS_MAX: u32 = 1024 * 1024;
+
+/// Serves a connection whose handshake is done. Returns when it is closed; when the server stops, requests that have
+/// begun are finished first.
+pub(crate) async fn serve_connection<C>(shared: Arc<Shared>, peer: Arc<Peer>, connection: C)
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let stop = shared.stop.clone();
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(super::handle(shared, peer, request.map(Body::new)).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADERS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,134 @@
+//! Creating objects.
+
+use std::sync::Arc;
+
+use crate::ownership as managed;
+use apimachinery::field::Errors;
+use apimachinery::meta;
+use apimachinery::rules::{Part, WriteContext};
+use apimachinery::status::ApiError;
+use serde_json::{Value, json};
+use store::{Precondition, StoreError};
+
+use super::{Call, Live, Registry, convert, encode, metadata, names, place, put, rules_of, set_revision, store_error};
+use crate::admission::{self, Operation};
+use crate::special;
+
+/// How many names are tried for `generateName` before the client is told.
+const NAME_ATTEMPTS: usize = 8;
+
+impl Registry {
+    /// Creates an object, which is in the version of the call's resource and canonical.
+    ///
+    /// # Errors
+    /// What admission, validation and the store say; 409 if it exists.
+    pub async fn create(&self, call: &Call, mut object: Value) -> Result<Value, ApiError> {
+        let metadata = metadata::metadata_mut(&mut object)?;
+        metadata::wipe_system_fields(metadata);
+        metadata::ensure_namespace(metadata, &call.resource, &call.namespace)?;
+        metadata::dedup_owners(metadata, call);
+        let object = self.defaulted(call, object)?;
+        let object = managed::record_create(&call.resource, object, &call.manager, &call.now_text());
+        let object = convert::to_storage(&call.resource, object)?;
+        self.create_stored(call, object).await
+    }
+
+    /// Creates an object that is in the storage version and has its managed fields.
+    pub(super) async fn create_stored(&self, call: &Call, object: Value) -> Result<Value, ApiError> {
+        let mut request = admission::Request::new(self, call, Operation::Create, Some(object), None);
+        admission::mutate(self.admission(), &mut request).await?;
+        let Some(object) = request.object.take() else {
+            return Err(ApiError::internal("admission dropped the object"));
+        };
+        let generated = meta::name(&object).is_empty() && !meta::text(&object, "generateName").is_empty();
+        let mut attempt = 1;
+        loop {
+            match self.create_once(call, object.clone()).await {
+                Err(e) if generated && e.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => attempt += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn create_once(&self, call: &Call, mut object: Value) -> Result<Value, ApiError> {
+        let rules = rules_of(&call.resource);
+        let kind = place::storage_kind(&call.resource);
+        let now = call.now_text();
+        let fields = metadata::metadata_mut(&mut object)?;
+        metadata::dedup_owners(fields, call);
+        metadata::fill_system_fields(fields, &now);
+        let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
+        let generated = text("name").is_empty() && !text("generateName").is_empty();
+        if !matches!(text("resourceVersion"), "" | "0") {
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
+        if generated {
+            let name = names::generate(text("generateName"));
+            fields.insert("name".to_owned(), Value::String(name));
+        }
+        fields.remove("resourceVersion");
+        if rules.has_generation() || call.resource.custom {
+            fields.insert("generation".to_owned(), json!(1));
+        } else {
+            fields.remove("generation");
+        }
+        special::before_create(self, call, &mut object).await?;
+        if call.resource.subresource("status").is_some()
+            && let Some(fields) = object.as_object_mut()
+        {
+            fields.remove("status");
+        }
+        let context = WriteContext { part: Part::Main, now: &now, user: &call.user.name };
+        rules.prepare_create(&mut object, &context);
+        let mut errors = Errors::default();
+        metadata::validate(&object, &call.resource, rules.name_rule(), &mut errors);
+        rules.validate(&object, &mut errors);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(&call.resource.gvk, meta::name(&object), &errors));
+        }
+        for warning in rules.warnings(&object, None) {
+            call.warn(warning);
+        }
+        let request = admission::Request::new(self, call, Operation::Create, Some(object), None);
+        admission::validate(self.admission(), &request).await?;
+        let Some(mut object) = request.object else {
+            return Err(ApiError::internal("admission dropped the object"));
+        };
+        let name = meta::name(&object).to_owned();
+        let group_resource = call.resource.group_resource();
+        let key = place::key(call.tenant, &group_resource, &call.namespace, &name);
+        let stored = encode(rules, &kind, &object)?;
+        if call.dry_run {
+            if let Some(record) = self.record(&key).await? {
+                return Err(exists(call, &name, generated, Some(record)));
+            }
+            return Ok(object);
+        }
+        match self.commit(put(key, &stored, Precondition::Absent)).await {
+            Ok(revision) => {
+                set_revision(&mut object, revision);
+                Ok(object)
+            }
+            Err(StoreError::Conflict { current, .. }) => Err(exists(call, &name, generated, current)),
+            Err(e) => Err(store_error(e)),
+        }
+    }
+}
+
+fn exists(call: &Call, name: &str, generated: bool, current: Option<store::Record>) -> ApiError {
+    let resource = call.resource.group_resource();
+    if generated {
+        let mut error = ApiError::already_exists(&resource, name).with_retry_after(1);
+        error.message = format!(
+            "{resource} {} already exists, the server was not able to generate a unique name for the object",
+            apimachinery::field::quote(name)
+        );
+        return error;
+    }
+    let mut error = ApiError::already_exists(&resource, name);
+    let kind = Arc::new(place::storage_kind(&call.resource));
+    if current.and_then(|record| Live::from_record(&kind, record).ok()).is_some_and(|live| live.stored.deleting()) {
+        error.message = format!("object is being deleted: {}", error.message);
+    }
+    error
+}

@@ -1,0 +1,143 @@
+//! Objects: created, read, listed, changed and deleted, by the rules that hold for all of them.
+//!
+//! The registry works on objects in their storage version. What comes from or goes to a client in another version is
+//! converted at the edge. Every write goes the same way: defaults, mutating admission, what the server sets,
+//! validation, validating admission, one transaction of the store.
+
+pub mod call;
+mod convert;
+mod create;
+mod delete;
+mod list;
+mod metadata;
+mod names;
+mod options;
+mod patch;
+pub mod place;
+mod precondition;
+mod read;
+mod update;
+
+use std::sync::Arc;
+
+use apimachinery::envelope::Stored;
+use apimachinery::gvk::GroupVersionKind;
+use apimachinery::resource::Resource;
+use apimachinery::rules::{Rules, rules_for};
+use apimachinery::status::ApiError;
+use serde_json::Value;
+use store::{Key, Precondition, Record, Revision, Store, StoreError, Write};
+use tenant_client::host::Host;
+
+pub use call::{Call, FieldValidation};
+pub use convert::{from_storage, to_storage};
+pub use delete::Deleted;
+pub use list::{ListQuery, Listing, MatchVersion, parse_revision};
+pub use options::{DeleteOptions, WriteOptions};
+pub use patch::Patch;
+pub use read::Live;
+pub use update::Updated;
+
+use crate::admission::Admission;
+use crate::clock::SharedClock;
+use crate::resources::Catalog;
+
+/// The objects of all tenants.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    catalog: Arc<Catalog>,
+    clock: SharedClock,
+    admission: Vec<Box<dyn Admission>>,
+    host: Option<Arc<dyn Host>>,
+}
+
+impl Registry {
+    /// A registry over a store, with the plugins of [`crate::admission::plugins`].
+    pub fn new(store: Arc<dyn Store>, catalog: Arc<Catalog>, clock: SharedClock, host: Option<Arc<dyn Host>>) -> Self {
+        Self { store, catalog, clock, admission: crate::admission::plugins(), host }
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The resources of the tenants.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// The host cluster, if there is one.
+    pub fn host(&self) -> Option<&Arc<dyn Host>> {
+        self.host.as_ref()
+    }
+
+    fn admission(&self) -> &[Box<dyn Admission>] {
+        &self.admission
+    }
+
+    /// Fills in what a client left out. The object is in the version of the call's resource.
+    pub(crate) fn defaulted(&self, call: &Call, object: Value) -> Result<Value, ApiError> {
+        let mut stored = to_storage(&call.resource, object)?;
+        rules_of(&call.resource).default(&mut stored);
+        from_storage(&call.resource, stored)
+    }
+
+    async fn commit(&self, write: Write) -> Result<Revision, StoreError> {
+        self.store.commit(vec![write]).await
+    }
+
+    async fn record(&self, key: &Key) -> Result<Option<Record>, ApiError> {
+        self.store.get(key).await.map_err(store_error)
+    }
+}
+
+/// The rules of a resource's objects.
+pub(crate) fn rules_of(resource: &Resource) -> &'static dyn Rules {
+    rules_for(&place::storage_resource(&resource.group_resource()))
+}
+
+/// Encodes an object for the store.
+fn encode(rules: &dyn Rules, kind: &GroupVersionKind, object: &Value) -> Result<Stored, ApiError> {
+    let fields = rules.selectable_fields(object);
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_ref())).collect();
+    Stored::encode(&kind.version, object, &fields).map_err(ApiError::internal)
+}
+
+fn put(key: Key, stored: &Stored, require: Precondition) -> Write {
+    Write { key, value: Some(stored.as_bytes().clone()), require }
+}
+
+/// Sets `metadata.resourceVersion`.
+fn set_revision(object: &mut Value, revision: Revision) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
+    }
+}
+
+/// What a client sees of a store that failed. Conflicts are the caller's to tell.
+pub fn store_error(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Unavailable { reason, .. } => ApiError::unavailable(format!("storage is unavailable: {reason}")),
+        StoreError::Compacted { .. } => {
+            ApiError::expired("The provided resource version is too old: it has been compacted. Start over without it.")
+        }
+        StoreError::Future { requested, current } => future_error(requested, current),
+        StoreError::BadTransaction(why) => ApiError::internal(why),
+        StoreError::Conflict { .. } => ApiError::internal("unexpected conflict"),
+    }
+}
+
+/// 504 for a revision that is not there yet.
+pub(crate) fn future_error(requested: Revision, current: Revision) -> ApiError {
+    ApiError::timeout(format!("Timeout: Too large resource version: {requested}, current: {current}"), 1).with_cause(
+        "ResourceVersionTooLarge",
+        "Too large resource version",
+        "",
+    )
+}

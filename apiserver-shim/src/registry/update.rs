@@ -1,0 +1,316 @@
+//! Changing objects: PUT and what the four kinds of patches come down to.
+
+use crate::ownership as managed;
+use apimachinery::field::Errors;
+use apimachinery::meta;
+use apimachinery::rules::{NameRule, Part, Rules, WriteContext};
+use apimachinery::status::ApiError;
+use serde_json::{Map, Value, json};
+use store::{Precondition, StoreError, Write};
+
+use super::{
+    Call, Live, Registry, convert, encode, metadata, place, precondition, put, rules_of, set_revision, store_error,
+};
+use crate::admission::{self, Operation};
+use crate::special;
+
+/// How often a change that names no `resourceVersion` is tried again when someone else was faster.
+const ATTEMPTS: usize = 5;
+
+/// An object after a change.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// The object, in the storage version.
+    pub object: Value,
+    /// Whether it did not exist before.
+    pub created: bool,
+}
+
+/// Computes the new object from the present one (`None` if there is none), both in the version of the call's resource.
+pub type Change<'a> = &'a (dyn Fn(Option<&Value>) -> Result<Value, ApiError> + Send + Sync);
+
+impl Registry {
+    /// Replaces an object by one that is in the version of the call's resource and canonical.
+    ///
+    /// # Errors
+    /// 404 if there is none and its kind is not created by a PUT, 409 if `resourceVersion` or `uid` are not the present ones.
+    pub async fn update(&self, call: &Call, mut object: Value) -> Result<Updated, ApiError> {
+        let fields = metadata::metadata_mut(&mut object)?;
+        metadata::ensure_namespace(fields, &call.resource, &call.namespace)?;
+        let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
+        if name != call.name {
+            return Err(if name.is_empty() {
+                ApiError::bad_request("name must be provided")
+            } else {
+                ApiError::bad_request(format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    call.name
+                ))
+            });
+        }
+        metadata::dedup_owners(fields, call);
+        let uid = fields.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let object = self.defaulted(call, object)?;
+        let create = rules_of(&call.resource).create_on_update() && call.subresource.is_empty();
+        let now = call.now_text();
+        let change = |live: Option<&Value>| {
+            let object = object.clone();
+            Ok(match live {
+                Some(live) => {
+                    managed::record_update(&call.resource, live, object, &call.manager, &now, &call.subresource)
+                }
+                None => managed::record_create(&call.resource, object, &call.manager, &now),
+            })
+        };
+        self.modify(call, (!uid.is_empty()).then_some(uid.as_str()), create, &change).await
+    }
+
+    /// Changes an object by a function. It is computed again if someone else wrote in between, unless what it
+    /// gives names a `resourceVersion`.
+    ///
+    /// # Errors
+    /// As [`Registry::update`], and what `change` says.
+    pub async fn modify(
+        &self,
+        call: &Call,
+        uid: Option<&str>,
+        create: bool,
+        change: Change<'_>,
+    ) -> Result<Updated, ApiError> {
+        let mut attempt = 1;
+        loop {
+            match self.modify_once(call, uid, create, change).await? {
+                Some(updated) => return Ok(updated),
+                None if attempt >= ATTEMPTS => {
+                    return Err(ApiError::modified(&call.resource.group_resource(), &call.name));
+                }
+                None => attempt += 1,
+            }
+        }
+    }
+
+    /// `None` if someone else was faster.
+    async fn modify_once(
+        &self,
+        call: &Call,
+        uid: Option<&str>,
+        create: bool,
+        change: Change<'_>,
+    ) -> Result<Option<Updated>, ApiError> {
+        let live = self.find(call).await?;
+        precondition::check_uid(call, uid, live.as_ref())?;
+        let Some(live) = live else {
+            if !create {
+                return Err(ApiError::not_found(&call.resource.group_resource(), &call.name));
+            }
+            let mut object = convert::to_storage(&call.resource, change(None)?)?;
+            let fields = metadata::metadata_mut(&mut object)?;
+            metadata::wipe_system_fields(fields);
+            metadata::ensure_namespace(fields, &call.resource, &call.namespace)?;
+            return match self.create_stored(call, object).await {
+                Ok(object) => Ok(Some(Updated { object, created: true })),
+                Err(e) if e.reason == "AlreadyExists" => Ok(None),
+                Err(e) => Err(e),
+            };
+        };
+        let old = live.to_value()?;
+        let served = convert::from_storage(&call.resource, old.clone())?;
+        let new = convert::to_storage(&call.resource, change(Some(&served))?)?;
+        self.replace(call, &live, &old, new).await
+    }
+
+    async fn replace(&self, call: &Call, live: &Live, old: &Value, new: Value) -> Result<Option<Updated>, ApiError> {
+        let rules = rules_of(&call.resource);
+        let mut request = admission::Request::new(self, call, Operation::Update, Some(new), Some(old));
+        admission::mutate(self.admission(), &mut request).await?;
+        let Some(mut new) = request.object.take() else {
+            return Err(ApiError::internal("admission dropped the object"));
+        };
+        let fields = metadata::metadata_mut(&mut new)?;
+        metadata::dedup_owners(fields, call);
+        self.check_revision(call, rules, fields, live)?;
+        metadata::ensure_namespace(fields, &call.resource, &call.namespace)?;
+        keep_what_only_the_server_sets(fields, old);
+        let now = call.now_text();
+        let part = if call.subresource.is_empty() { Part::Main } else { Part::Subresource(&call.subresource) };
+        keep_other_parts(call, part, &mut new, old);
+        special::before_update(self, call, &mut new, old).await?;
+        let context = WriteContext { part, now: &now, user: &call.user.name };
+        rules.prepare_update(&mut new, old, &context);
+        count_generation(call, rules, part, &mut new, old);
+
+        let mut errors = Errors::default();
+        metadata::validate(&new, &call.resource, NameRule::PathSegment, &mut errors);
+        metadata::validate_update(&new, old, &mut errors);
+        rules.validate_update(&new, old, &context, &mut errors);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(&call.resource.gvk, &call.name, &errors));
+        }
+        for warning in rules.warnings(&new, Some(old)) {
+            call.warn(warning);
+        }
+        managed::ignore_timestamps(&mut new, old);
+        let request = admission::Request::new(self, call, Operation::Update, Some(new), Some(old));
+        admission::validate(self.admission(), &request).await?;
+        let Some(mut new) = request.object else {
+            return Err(ApiError::internal("admission dropped the object"));
+        };
+
+        set_revision(&mut new, live.revision);
+        if new == *old && !drained(&new, old) {
+            return Ok(Some(Updated { object: new, created: false }));
+        }
+        let key = place::key(call.tenant, &call.resource.group_resource(), &call.namespace, &call.name);
+        let require = Precondition::Revision(live.revision);
+        let gone = drained(&new, old);
+        if call.dry_run {
+            return Ok(Some(Updated { object: new, created: false }));
+        }
+        let write = if gone {
+            Write { key, value: None, require }
+        } else {
+            put(key, &encode(rules, &live.kind, &new)?, require)
+        };
+        match self.commit(write).await {
+            Ok(revision) => {
+                if !gone {
+                    set_revision(&mut new, revision);
+                }
+                Ok(Some(Updated { object: new, created: false }))
+            }
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(e) => Err(store_error(e)),
+        }
+    }
+
+    fn check_revision(
+        &self,
+        call: &Call,
+        rules: &dyn Rules,
+        fields: &Map<String, Value>,
+        live: &Live,
+    ) -> Result<(), ApiError> {
+        let given = fields.get("resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        if matches!(given, "" | "0") {
+            if rules.unconditional_update() && !call.resource.custom {
+                return Ok(());
+            }
+            let mut errors = Errors::default();
+            let path = apimachinery::field::Path::new("metadata").child("resourceVersion");
+            errors.0.push(apimachinery::field::Error {
+                kind: apimachinery::field::ErrorType::Invalid,
+                field: path.as_str().to_owned(),
+                body: "Invalid value: 0x0: must be specified for an update".to_owned(),
+            });
+            let mut kind = call.resource.gvk.clone();
+            kind.kind = call.resource.gvr.resource.clone();
+            return Err(ApiError::invalid(&kind, &call.name, &errors));
+        }
+        match given.parse::<u64>() {
+            Ok(revision) if revision == live.revision => Ok(()),
+            Ok(_) => Err(ApiError::modified(&call.resource.group_resource(), &call.name)),
+            Err(_) => {
+                let mut errors = Errors::default();
+                let path = apimachinery::field::Path::new("metadata").child("resourceVersion");
+                errors.invalid_str(&path, given, "must be a decimal integer");
+                Err(ApiError::invalid(&call.resource.gvk, &call.name, &errors))
+            }
+        }
+    }
+}
+
+/// Whether the last finalizer of an object that waits for deletion went away.
+fn drained(new: &Value, old: &Value) -> bool {
+    meta::list_at(new, &["metadata", "finalizers"]).is_empty()
+        && old["metadata"].get("deletionTimestamp").is_some()
+        && old["metadata"].get("deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0) == 0
+        && (old["kind"] != "Namespace" || meta::list_at(new, &["spec", "finalizers"]).is_empty())
+}
+
+fn keep_what_only_the_server_sets(fields: &mut Map<String, Value>, old: &Value) {
+    let Some(before) = meta::metadata(old) else { return };
+    let mut keep = |key: &str, always: bool| match before.get(key) {
+        Some(value) if always || !fields.contains_key(key) => {
+            fields.insert(key.to_owned(), value.clone());
+        }
+        _ => {}
+    };
+    keep("generation", true);
+    keep("uid", false);
+    keep("creationTimestamp", true);
+    keep("deletionTimestamp", true);
+    keep("deletionGracePeriodSeconds", false);
+    for key in ["generation"] {
+        if !before.contains_key(key) {
+            fields.remove(key);
+        }
+    }
+    fields.remove("selfLink");
+}
+
+/// A write of one part leaves the others as they are.
+fn keep_other_parts(call: &Call, part: Part<'_>, new: &mut Value, old: &Value) {
+    let (Some(fields), Some(before)) = (new.as_object_mut(), old.as_object()) else { return };
+    match part {
+        Part::Main if call.resource.subresource("status").is_some() => restore(fields, before, "status"),
+        Part::Subresource("status") => {
+            let others: Vec<String> =
+                fields.keys().chain(before.keys()).filter(|k| !is_common(k) && *k != "status").cloned().collect();
+            for key in others {
+                restore(fields, before, &key);
+            }
+            if call.resource.custom {
+                let managed = fields.get("metadata").and_then(|m| m.get("managedFields")).cloned();
+                let given = fields.get("metadata").and_then(|m| m.get("resourceVersion")).cloned();
+                restore(fields, before, "metadata");
+                if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+                    for (key, value) in [("managedFields", managed), ("resourceVersion", given)] {
+                        match value {
+                            Some(value) => metadata.insert(key.to_owned(), value),
+                            None => metadata.remove(key),
+                        };
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_common(key: &str) -> bool {
+    matches!(key, "apiVersion" | "kind" | "metadata")
+}
+
+fn restore(fields: &mut Map<String, Value>, before: &Map<String, Value>, key: &str) {
+    match before.get(key) {
+        Some(value) => fields.insert(key.to_owned(), value.clone()),
+        None => fields.remove(key),
+    };
+}
+
+/// Adds one to `metadata.generation` if what the owner wants changed.
+fn count_generation(call: &Call, rules: &dyn Rules, part: Part<'_>, new: &mut Value, old: &Value) {
+    let before = old["metadata"].get("generation").and_then(Value::as_i64).unwrap_or(0);
+    let already = new["metadata"].get("generation").and_then(Value::as_i64).unwrap_or(0) > before;
+    if already || part == Part::Subresource("status") {
+        return;
+    }
+    let changed = if call.resource.custom {
+        let apart = call.resource.subresource("status").is_some();
+        let wanted = |object: &Value| -> Map<String, Value> {
+            let fields = object.as_object().into_iter().flatten();
+            let fields = fields.filter(|(k, _)| !is_common(k) && !(apart && *k == "status"));
+            fields.map(|(k, v)| (k.clone(), v.clone())).collect()
+        };
+        wanted(new) != wanted(old)
+    } else {
+        let differs = |path: &&str| {
+            let path: Vec<&str> = path.split('.').collect();
+            meta::at(new, &path) != meta::at(old, &path)
+        };
+        rules.counted_fields().iter().any(differs)
+    };
+    if changed {
+        new["metadata"]["generation"] = json!(before + 1);
+    }
+}

@@ -1,0 +1,99 @@
+//! `scale`: the replicas of an object, seen as `autoscaling/v1` `Scale`.
+
+use apimachinery::field::{Errors, Path};
+use apimachinery::gvk::GroupVersionKind;
+use apimachinery::meta;
+use apimachinery::selector::LabelSelector;
+use apimachinery::status::ApiError;
+use serde_json::{Value, json};
+
+use crate::registry::{Call, Patch, Registry, from_storage};
+
+/// The scale of an object.
+pub(super) async fn get(registry: &Registry, call: &Call, kind: &GroupVersionKind) -> Result<Value, ApiError> {
+    let live = registry.get(call).await?;
+    project(call, kind, &from_storage(&call.resource, live.to_value()?)?)
+}
+
+fn kind(call: &Call) -> Result<GroupVersionKind, ApiError> {
+    super::projected(call).ok_or_else(|| ApiError::internal("no scale"))
+}
+
+/// Replaces the scale of an object.
+pub(super) async fn put(registry: &Registry, call: &Call, scale: Value) -> Result<Value, ApiError> {
+    let kind = kind(call)?;
+    let name = meta::name(&scale);
+    if !name.is_empty() && name != call.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    let change = |live: Option<&Value>| match live {
+        Some(live) => scaled(call, &kind, live, &scale),
+        None => Err(ApiError::not_found(&call.resource.group_resource(), &call.name)),
+    };
+    let uid = meta::uid(&scale);
+    let updated = registry.modify(call, (!uid.is_empty()).then_some(uid), false, &change).await?;
+    project(call, &kind, &from_storage(&call.resource, updated.object)?)
+}
+
+/// Patches the scale of an object.
+pub(super) async fn patch(registry: &Registry, call: &Call, patch: &Patch) -> Result<Value, ApiError> {
+    let kind = kind(call)?;
+    let change = |live: Option<&Value>| {
+        let Some(live) = live else {
+            return Err(ApiError::not_found(&call.resource.group_resource(), &call.name));
+        };
+        let before = project(call, &kind, live)?;
+        let scale = crate::decode::patched_as(call, &kind, &before, patch)?;
+        scaled(call, &kind, live, &scale)
+    };
+    let updated = registry.modify(call, None, false, &change).await?;
+    project(call, &kind, &from_storage(&call.resource, updated.object)?)
+}
+
+/// The object with the replicas of a scale.
+fn scaled(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let replicas = meta::at(scale, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    if replicas < 0 {
+        let mut errors = Errors::default();
+        errors.invalid(&Path::new("spec").child("replicas"), &json!(replicas), "must be greater than or equal to 0");
+        return Err(ApiError::invalid(kind, &call.name, &errors));
+    }
+    let mut new = live.clone();
+    new["spec"]["replicas"] = json!(replicas);
+    let given = meta::text(scale, "resourceVersion");
+    if !given.is_empty() {
+        new["metadata"]["resourceVersion"] = json!(given);
+    }
+    Ok(crate::ownership::record_update(&call.resource, live, new, &call.manager, &call.now_text(), &call.subresource))
+}
+
+fn project(call: &Call, kind: &GroupVersionKind, object: &Value) -> Result<Value, ApiError> {
+    let mut metadata = json!({});
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(key) {
+            metadata[key] = value.clone();
+        }
+    }
+    let selector = match meta::at(object, &["spec", "selector"]) {
+        Some(map) if call.resource.gvr.resource == "replicationcontrollers" => {
+            map.as_object().map(LabelSelector::from_map)
+        }
+        Some(selector) => Some(LabelSelector::from_object(selector).map_err(ApiError::internal)?),
+        None => None,
+    };
+    let mut spec = json!({});
+    if let Some(replicas) = meta::at(object, &["spec", "replicas"]).filter(|r| r.as_i64() != Some(0)) {
+        spec["replicas"] = replicas.clone();
+    }
+    let replicas = meta::at(object, &["status", "replicas"]).cloned().unwrap_or_else(|| json!(0));
+    let mut status = json!({"replicas": replicas});
+    if let Some(selector) = selector.map(|s| s.to_string()).filter(|s| !s.is_empty()) {
+        status["selector"] = json!(selector);
+    }
+    Ok(json!({
+        "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata, "spec": spec, "status": status,
+    }))
+}

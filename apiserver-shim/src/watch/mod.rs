@@ -1,0 +1,57 @@
+//! Watches: cursors over the change log, written to clients as they read.
+//!
+//! Nothing is queued for a watcher: it holds a place in shared history and takes the next change when its connection
+//! can carry more. One that is slow falls behind and costs nothing, until its place is no longer held.
+
+mod event;
+mod source;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::status::ApiError;
+use bytes::Bytes;
+use futures::Stream;
+use rand::Rng;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use event::EventKind;
+
+use crate::encode::WatchEncoder;
+use crate::registry::{Call, ListQuery, Registry};
+use source::Source;
+
+/// How long a watch lives that names no `timeoutSeconds`: between this and twice this.
+const DEFAULT_LIFE: Duration = Duration::from_secs(1800);
+
+/// Begins a watch. The stream ends when its time is over, the server stops, or after an error event.
+///
+/// # Errors
+/// 400 or 504 for a revision that can't be watched from; one that is too old becomes an error event in the stream.
+pub(crate) async fn watch(
+    registry: Arc<Registry>,
+    call: Call,
+    query: ListQuery,
+    encoder: WatchEncoder,
+    stop: CancellationToken,
+) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static, ApiError> {
+    let life = match query.timeout_seconds {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        _ => DEFAULT_LIFE + DEFAULT_LIFE.mul_f64(rand::rng().random::<f64>()),
+    };
+    let deadline = tokio::time::Instant::now() + life;
+    let source = Source::begin(registry, call, query, encoder).await?;
+    Ok(futures::stream::unfold(source, move |mut source| {
+        let stop = stop.clone();
+        async move {
+            let frame = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                () = tokio::time::sleep_until(deadline) => None,
+                frame = source.next() => frame,
+            };
+            frame.map(|frame| (Ok(frame), source))
+        }
+    }))
+}
