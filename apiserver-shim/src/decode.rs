@@ -1,13 +1,14 @@
 //! Bodies of requests become canonical objects, or a refusal that says why.
 
-use crate::wire::{self as codec, Format, Limits};
 use apimachinery::builtin;
+use apimachinery::codec::{self, Canonical, Format, Limits};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::meta;
 use apimachinery::patch::PatchType;
 use apimachinery::schema::KindSchema;
 use apimachinery::status::ApiError;
 use http::HeaderMap;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::negotiate::{self, Encoding};
@@ -53,25 +54,34 @@ pub(crate) fn options(
     encoding: Encoding,
 ) -> Result<Value, ApiError> {
     let schema = schema_of(kind)?;
-    let value = match encoding {
-        Encoding::Protobuf => codec::protobuf_decode(&schema, bytes)?,
-        _ => codec::parse(format(encoding), bytes, Limits::of(&kind.kind))?.value,
-    };
-    let given = value.get("kind").and_then(Value::as_str).unwrap_or_default();
-    if !given.is_empty() && given != kind.kind {
-        return Err(ApiError::bad_request(format!(
-            "{given} in version {} cannot be handled as a {}",
-            apimachinery::field::quote(value.get("apiVersion").and_then(Value::as_str).unwrap_or_default()),
-            kind.kind
-        )));
+    let (given, canonical) = canonical(kind, &schema, bytes, encoding)?;
+    if !given.kind.is_empty() && given.kind != kind.kind {
+        return Err(codec::cannot_be_handled(&given.kind_or(kind), &kind.kind, "unknown conversion"));
     }
-    let canonical = codec::canonicalise(&schema, value).map_err(|e| cannot_be_handled(kind, kind, &e))?;
-    report(call, canonical.unknown)?;
+    report(call, canonical.strict)?;
     Ok(canonical.value)
 }
 
 fn schema_of(kind: &GroupVersionKind) -> Result<KindSchema, ApiError> {
     builtin::kind_schema(kind).ok_or_else(|| ApiError::internal(format!("{} has no schema", kind.kind)))
+}
+
+/// What an object says of itself.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct TypeMeta {
+    api_version: String,
+    kind: String,
+}
+
+impl TypeMeta {
+    fn kind_or(&self, default: &GroupVersionKind) -> GroupVersionKind {
+        let kind = if self.kind.is_empty() { default.kind.as_str() } else { &self.kind };
+        if self.api_version.is_empty() {
+            return GroupVersionKind::new(default.group.clone(), default.version.clone(), kind);
+        }
+        GroupVersionKind::from_api_version(&self.api_version, kind)
+    }
 }
 
 fn read(
@@ -81,56 +91,89 @@ fn read(
     bytes: &[u8],
     encoding: Encoding,
 ) -> Result<Value, ApiError> {
-    let (value, mut complaints) = match encoding {
-        Encoding::Protobuf => (codec::protobuf_decode(schema, bytes)?, Vec::new()),
-        _ => {
-            let parsed = codec::parse(format(encoding), bytes, Limits::of(&kind.kind))?;
-            (parsed.value, parsed.duplicates)
-        }
-    };
-    let value = with_kind(value, kind)?;
-    let canonical = codec::canonicalise(schema, value).map_err(|e| cannot_be_handled(kind, kind, &e))?;
-    complaints.splice(0..0, canonical.unknown);
-    report(call, complaints)?;
-    Ok(canonical.value)
+    let (_, canonical) = canonical(kind, schema, bytes, encoding)?;
+    report(call, canonical.strict)?;
+    with_kind(canonical.value, kind)
 }
 
-/// Checks that an object is of the kind it is taken for, and says so in it.
-fn with_kind(mut value: Value, kind: &GroupVersionKind) -> Result<Value, ApiError> {
-    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (given_kind, given_version) = (text("kind"), text("apiVersion"));
-    let given = GroupVersionKind::from_api_version(&given_version, &given_kind);
-    let named_kind = if given_kind.is_empty() { kind.kind.as_str() } else { &given_kind };
-    let version_differs = !given_version.is_empty() && given_version != kind.api_version();
-    if version_differs && named_kind == kind.kind.as_str() && builtin::kind_schema(&given).is_some() {
+/// Reads bytes by a schema. What they say of themselves is checked first: an object of another kind is not looked at.
+fn canonical(
+    kind: &GroupVersionKind,
+    schema: &KindSchema,
+    bytes: &[u8],
+    encoding: Encoding,
+) -> Result<(TypeMeta, Canonical), ApiError> {
+    let limits = Limits::of(&kind.kind);
+    if let Encoding::Json { .. } = encoding {
+        // Bytes that are malformed beyond this are told of by what reads all of them.
+        let given: TypeMeta = serde_json::from_slice(bytes).unwrap_or_default();
+        let found = given.kind_or(kind);
+        if !is_options(kind) {
+            check_kind(&found, kind)?;
+        }
+        let canonical = codec::decode_json(schema, &found, bytes, limits)?;
+        return Ok((given, canonical));
+    }
+    let parsed = codec::parse(format(encoding), bytes, limits)?;
+    let text = |key: &str| parsed.value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let given = TypeMeta { api_version: text("apiVersion"), kind: text("kind") };
+    let found = given.kind_or(kind);
+    if !is_options(kind) {
+        check_kind(&found, kind)?;
+    }
+    let mut canonical = codec::canonicalise(schema, &found, &kind.kind, parsed.value)?;
+    canonical.strict.extend(parsed.duplicates);
+    Ok((given, canonical))
+}
+
+fn is_options(kind: &GroupVersionKind) -> bool {
+    kind.group == "meta.k8s.io"
+}
+
+/// Refuses an object that is of another kind than the request is for.
+fn check_kind(found: &GroupVersionKind, kind: &GroupVersionKind) -> Result<(), ApiError> {
+    if found == kind {
+        return Ok(());
+    }
+    let known = builtin::kind_schema(found).is_some();
+    if found.kind == kind.kind && known {
         return Err(ApiError::bad_request(format!(
-            "the API version in the data ({given_version}) does not match the expected API version ({})",
+            "the API version in the data ({}) does not match the expected API version ({})",
+            found.api_version(),
             kind.api_version()
         )));
     }
-    if version_differs || named_kind != kind.kind.as_str() {
-        let version = if given_version.is_empty() { kind.version.clone() } else { given.version.clone() };
-        return Err(ApiError::bad_request(format!(
-            "{named_kind} in version {} cannot be handled as a {}",
-            apimachinery::field::quote(&version),
+    let why = if known {
+        format!(
+            "converting ({}.{}) to ({}.{}): unknown conversion",
+            found.version,
+            found.kind,
+            internal(kind),
             kind.kind
-        )));
-    }
+        )
+    } else {
+        format!(
+            "no kind {} is registered for version {} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            apimachinery::field::quote(&found.kind),
+            apimachinery::field::quote(&found.api_version())
+        )
+    };
+    Err(codec::cannot_be_handled(found, &kind.kind, &why))
+}
+
+/// The Go package of a kind's internal form, as messages of the stock server have it.
+fn internal(kind: &GroupVersionKind) -> &str {
+    if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() }
+}
+
+/// Sets `apiVersion` and `kind`.
+fn with_kind(mut value: Value, kind: &GroupVersionKind) -> Result<Value, ApiError> {
     let Some(fields) = value.as_object_mut() else {
         return Err(ApiError::bad_request(format!("the body of the request is no {}", kind.kind)));
     };
     fields.insert("apiVersion".to_owned(), Value::String(kind.api_version().to_string()));
     fields.insert("kind".to_owned(), Value::String(kind.kind.to_string()));
     Ok(value)
-}
-
-fn cannot_be_handled(given: &GroupVersionKind, kind: &GroupVersionKind, why: &dyn std::fmt::Display) -> ApiError {
-    ApiError::bad_request(format!(
-        "{} in version {} cannot be handled as a {}: {why}",
-        given.kind,
-        apimachinery::field::quote(&given.version),
-        kind.kind
-    ))
 }
 
 /// Refuses, warns of or passes over what the schema does not know.
@@ -223,20 +266,28 @@ fn fit(
         PatchType::Strategic => apimachinery::patch::show_go(&patch.value),
         _ => object.to_string(),
     };
-    let object = with_kind(object.clone(), kind)?;
-    let canonical = codec::canonicalise(schema, object.clone())
-        .map_err(|e| apimachinery::patch::undecodable(&shown(), &e.to_string()))?;
+    let given: TypeMeta =
+        TypeMeta { api_version: text(&object, "apiVersion").to_owned(), kind: text(&object, "kind").to_owned() };
+    let found = given.kind_or(kind);
+    check_kind(&found, kind)?;
+    let canonical = codec::canonicalise(schema, &found, &kind.kind, object.clone())
+        .map_err(|e| apimachinery::patch::undecodable(&shown(), &e.message))?;
+    let value = with_kind(canonical.value, kind)?;
     match call.field_validation {
-        FieldValidation::Strict if !canonical.unknown.is_empty() => Err(apimachinery::patch::undecodable(
+        FieldValidation::Strict if !canonical.strict.is_empty() => Err(apimachinery::patch::undecodable(
             &shown(),
-            &format!("strict decoding error: {}", canonical.unknown.join(", ")),
+            &format!("strict decoding error: {}", canonical.strict.join(", ")),
         )),
         FieldValidation::Warn => {
-            canonical.unknown.iter().for_each(|c| call.warn(c.clone()));
-            Ok(canonical.value)
+            canonical.strict.iter().for_each(|c| call.warn(c.clone()));
+            Ok(value)
         }
-        _ => Ok(canonical.value),
+        _ => Ok(value),
     }
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The object that an applied configuration makes of the present one.

@@ -23,4 +23,3 @@ mod tables;
 pub mod tenants;
 pub mod tls;
 mod watch;
-mod wire;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use store::Store;
 use tenant_client::host::Host;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -95,6 +96,11 @@ impl ApiServer {
     /// The objects it serves.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.shared.registry
+    }
+
+    /// Replaces the OpenAPI documents: v2, and v3 by their paths (`api/v1`, `apis/apps/v1`). All are JSON.
+    pub fn set_openapi(&self, v2: Option<Bytes>, v3: Vec<(String, Bytes)>) {
+        self.shared.documents.set(v2, v3);
     }
 
     /// What it counts.

@@ -23,8 +23,3 @@ pub fn from_storage(resource: &Resource, object: Value) -> Result<Value, ApiErro
     let from = place::storage_kind(resource);
     if from == resource.gvk { Ok(object) } else { crate::conversion::convert(object, &from, &resource.gvk) }
 }
-
-/// Whether objects are served as they are stored.
-pub fn is_stored_version(resource: &Resource) -> bool {
-    place::storage_kind(resource) == resource.gvk
-}
