@@ -1,7 +1,13 @@
 //! The virtual clusters that are served: what is kept of each, and how one comes and goes while requests run.
 
+pub(crate) mod bootstrap;
 mod gate;
+mod record;
+mod set;
 mod spec;
+mod tenant;
 
 pub use gate::{Gate, GateGuard};
+pub use set::{TenantError, Tenants};
 pub use spec::{SERVER_NAME_SUFFIX, SpecError, TenantSpec, server_name};
+pub use tenant::Tenant;
