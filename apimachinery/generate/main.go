@@ -71,6 +71,7 @@ func main() {
 	}
 	write(out, "types.json.zst", table.table())
 	write(out, "resources.json.zst", groups)
+	write(out, "testvectors.json.zst", table.vectors())
 }
 
 func moduleDir(module string) string {

@@ -50,6 +50,8 @@ type types struct {
 	structs []*structDef
 	index   map[reflect.Type]int
 	kinds   [][4]any
+	// kindTypes are the Go types of kinds.
+	kindTypes []reflect.Type
 }
 
 func newTypes(docs openapi) *types {
@@ -69,13 +71,14 @@ func (t *types) addScheme(scheme *runtime.Scheme, versions []schema.GroupVersion
 			if name == "WatchEvent" && known[name].PkgPath() != "k8s.io/apimachinery/pkg/apis/meta/v1" || strings.HasPrefix(known[name].Name(), "Internal") {
 				continue
 			}
-			t.kinds = append(t.kinds, [4]any{gv.Group, gv.Version, name, t.structOf(known[name])})
+			t.addKind(gv, name, known[name])
 		}
 	}
 }
 
 func (t *types) addKind(gv schema.GroupVersion, kind string, of reflect.Type) {
 	t.kinds = append(t.kinds, [4]any{gv.Group, gv.Version, kind, t.structOf(of)})
+	t.kindTypes = append(t.kindTypes, of)
 }
 
 func openapiName(of reflect.Type) string {

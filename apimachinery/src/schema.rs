@@ -152,6 +152,10 @@ pub struct Struct {
     pub additional: Option<Type>,
     /// Indices of `fields`, sorted by name.
     index: Box<[u32]>,
+    /// Indices of the `fields` that protobuf has, sorted by their numbers.
+    by_number: Box<[u32]>,
+    /// Some fields lie in nested messages of protobuf.
+    pub(crate) nested: bool,
 }
 
 /// An arena of structs that refer to each other.
@@ -201,13 +205,24 @@ impl Struct {
     pub fn new(name: impl Into<SmolStr>, fields: Vec<Field>) -> Self {
         let mut index: Box<[u32]> = (0..fields.len() as u32).collect();
         index.sort_by(|&a, &b| fields[a as usize].name.cmp(&fields[b as usize].name));
-        Self { name: name.into(), fields, index, ..Self::default() }
+        let mut by_number: Box<[u32]> =
+            (0..fields.len() as u32).filter(|&i| !fields[i as usize].proto.is_empty()).collect();
+        by_number.sort_by(|&a, &b| fields[a as usize].proto.cmp(&fields[b as usize].proto));
+        let nested = fields.iter().any(|field| field.proto.len() > 1);
+        Self { name: name.into(), fields, index, by_number, nested, ..Self::default() }
     }
 
     /// The field with this JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         let at = self.index.binary_search_by(|&i| self.fields[i as usize].name.as_str().cmp(name)).ok()?;
         Some(&self.fields[self.index[at] as usize])
+    }
+
+    /// The field with these numbers in protobuf, or any whose numbers begin with them.
+    pub fn field_by_number(&self, path: &[u32]) -> Option<&Field> {
+        let at = self.by_number.partition_point(|&i| *self.fields[i as usize].proto < *path);
+        let field = &self.fields[*self.by_number.get(at)? as usize];
+        field.proto.starts_with(path).then_some(field)
     }
 }
 

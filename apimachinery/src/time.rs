@@ -248,7 +248,7 @@ pub fn duration_text(nanos: i64) -> String {
 
 fn decimal(out: &mut String, n: u64, unit: u64) {
     let _ = write!(out, "{}", n / unit);
-    if n % unit != 0 {
+    if !n.is_multiple_of(unit) {
         let width = unit.ilog10() as usize;
         let digits = format!("{:0width$}", n % unit);
         let _ = write!(out, ".{}", digits.trim_end_matches('0'));

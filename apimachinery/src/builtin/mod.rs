@@ -79,6 +79,22 @@ pub fn kind_schema(kind: &GroupVersionKind) -> Option<KindSchema> {
     Some(KindSchema { schema: TABLE.schema.clone(), root: *root })
 }
 
+/// The schema of `ListMeta`, which every list has as its `metadata`.
+pub fn list_meta() -> KindSchema {
+    definition("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta")
+}
+
+/// The schema of `ObjectMeta`, which every object has as its `metadata`.
+pub fn object_meta() -> KindSchema {
+    definition("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+}
+
+#[expect(clippy::expect_used, reason = "the table is part of the program; a test looks each definition up")]
+fn definition(name: &str) -> KindSchema {
+    let root = TABLE.schema.find(name).expect("the table has the definitions of metadata");
+    KindSchema { schema: TABLE.schema.clone(), root }
+}
+
 /// All structs of the built-in kinds.
 pub fn schema() -> &'static Arc<Schema> {
     &TABLE.schema

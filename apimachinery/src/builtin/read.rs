@@ -180,9 +180,11 @@ struct SubresourceEntry {
     verbs: Vec<SmolStr>,
 }
 
+type VersionEntry = (SmolStr, Vec<ResourceEntry>);
+
 pub(super) fn groups(schema: &Arc<Schema>, kinds: &HashMap<GroupVersionKind, StructId>) -> Vec<Group> {
-    let file: Vec<(SmolStr, Vec<(SmolStr, Vec<ResourceEntry>)>)> = parse(RESOURCES);
-    let group = |(name, versions): (SmolStr, Vec<(SmolStr, Vec<ResourceEntry>)>)| Group {
+    let file: Vec<(SmolStr, Vec<VersionEntry>)> = parse(RESOURCES);
+    let group = |(name, versions): (SmolStr, Vec<VersionEntry>)| Group {
         versions: versions
             .into_iter()
             .map(|(version, entries)| {

@@ -46,3 +46,9 @@ fn options_are_known_in_every_group() {
     }
     assert!(kind_schema(&GroupVersionKind::new("", "v1", "Nothing")).is_none());
 }
+
+#[test]
+fn metadata_has_a_schema_of_its_own() {
+    assert!(list_meta().root().field("remainingItemCount").is_some());
+    assert!(object_meta().root().field("managedFields").is_some());
+}

@@ -6,6 +6,9 @@
 mod canonical;
 mod json;
 mod path;
+mod proto_read;
+mod proto_write;
+mod protobuf;
 mod syntax;
 mod yaml;
 mod yaml_write;
@@ -13,6 +16,11 @@ mod yaml_write;
 use serde_json::Value;
 
 pub use canonical::{Canonical, cannot_be_handled, canonicalise, decode_json};
+pub use proto_read::ProtobufError;
+pub use protobuf::{
+    MAGIC, Unknown, has_protobuf, protobuf_decode, protobuf_decode_raw, protobuf_encode, protobuf_encode_list,
+    protobuf_encode_raw, protobuf_envelope, protobuf_watch_frame, unregistered,
+};
 
 use crate::status::ApiError;
 
