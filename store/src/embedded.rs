@@ -145,11 +145,11 @@ impl Embedded {
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { file: path.display().to_string(), source };
         let folder = Folder::open(path).map_err(io)?.ok_or_else(|| OpenError::Locked(path.display().to_string()))?;
-        Self::on_disk(Arc::new(folder), options)
+        Self::on_disk(Arc::new(folder), log::SEGMENT, options)
     }
 
-    fn on_disk(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
-        let (log, state, recovered) = Log::open(disk.clone())?;
+    fn on_disk(disk: Arc<dyn Disk>, segment: u64, options: Options) -> Result<Self, OpenError> {
+        let (log, state, recovered) = Log::open(disk.clone(), segment)?;
         if recovered.torn > 0 {
             tracing::warn!(bytes = recovered.torn, "dropped a write that was cut off before it was acknowledged");
         }
@@ -321,6 +321,14 @@ impl Store for Embedded {
         Ok(state.collections(tenant).filter(|(_, live)| *live > 0).map(|(name, _)| name.clone()).collect())
     }
 
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
+        let state = self.shared.state.read();
+        let mut tenants = state.tenants();
+        tenants.retain(|tenant| state.collections(*tenant).any(|(_, live)| live > 0));
+        tenants.sort_unstable();
+        Ok(tenants)
+    }
+
     fn revision(&self) -> Revision {
         self.shared.state.read().revision
     }
@@ -355,6 +363,10 @@ impl Store for Embedded {
             tokio::task::yield_now().await;
         }
         self.checkpoint_if_due().await
+    }
+
+    fn bound(&self, changes: u64, bytes: u64) -> Revision {
+        self.shared.state.read().bound(changes, bytes)
     }
 
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError> {

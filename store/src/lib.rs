@@ -11,9 +11,13 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 mod embedded;
+mod retention;
 mod stats;
+#[cfg(test)]
+mod suite;
 
 pub use embedded::{Embedded, OpenError, Options};
+pub use retention::{Keeper, Retention};
 pub use stats::{Buckets, Stats};
 
 /// A point in the store's history. Grows with every transaction, never repeats, survives restarts. Zero is before everything.
@@ -143,7 +147,8 @@ pub enum StoreError {
         /// The present one.
         current: Revision,
     },
-    /// The transaction is malformed: it writes two records of one collection, or a key twice, or is too large.
+    /// The transaction is malformed: it is empty, writes twice to one collection (a watcher tells its
+    /// changes apart by their revision), has an empty name or one longer than 1024 bytes, or more than 16 MiB.
     #[error("bad transaction: {0}")]
     BadTransaction(&'static str),
     /// The disk (or the etcd behind the store) is full, failed or away. Whether the write is durable is not known
@@ -169,7 +174,8 @@ pub enum StoreError {
 /// One process has the store open.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Does all writes or none.
+    /// Does all writes or none. Once it was polled, dropping the future does not undo it. To delete what is not there
+    /// is no change, but has a revision.
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
     /// The present record of a key.
@@ -184,6 +190,9 @@ pub trait Store: Send + Sync + 'static {
     /// The collections of a tenant that hold records now, by name.
     async fn collections(&self, tenant: TenantId) -> Result<Vec<SmolStr>, StoreError>;
 
+    /// The tenants that have records now, in order of their ids; [`TenantId::SYSTEM`] among them.
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreError>;
+
     /// The present revision.
     fn revision(&self) -> Revision;
 
@@ -196,7 +205,12 @@ pub trait Store: Send + Sync + 'static {
     /// Gives up what is older than `revision`: states before it can no longer be read. The present state stays whole.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 
-    /// Deletes everything a tenant has, history included, without a change per record.
+    /// The oldest revision behind which there are at most so many changes that keep about so many bytes: what to
+    /// [`compact`](Store::compact) to. See [`Keeper`].
+    fn bound(&self, changes: u64, bytes: u64) -> Revision;
+
+    /// Deletes everything a tenant has, history included, without a change per record. Its cursors end with
+    /// [`StoreError::Compacted`], and so does reading what was before.
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError>;
 
     /// Stops taking writes, makes what was taken durable and releases the files.

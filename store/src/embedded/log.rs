@@ -18,9 +18,11 @@ use super::snapshot;
 use super::state::State;
 use crate::Revision;
 
-/// The first segment of a new store. Each is twice as large as the one before, up to the largest.
-const SMALLEST: u64 = 1 << 20;
-const LARGEST: u64 = 64 << 20;
+/// The first segment of a new store. Each is twice as large as the one before, up to 64 times as large.
+pub(crate) const SEGMENT: u64 = 1 << 20;
+const GROWTH: u64 = 64;
+/// Zeros are written so many at a time.
+const ZEROS: u64 = 1 << 20;
 /// A buffer that grew beyond this is given back.
 const BUFFER: usize = 1 << 20;
 
@@ -33,6 +35,7 @@ pub(crate) struct Log {
     active: Option<Active>,
     sealed: VecDeque<Sealed>,
     next: u64,
+    smallest: u64,
     buffer: Vec<u8>,
 }
 
@@ -43,6 +46,8 @@ struct Active {
     end: u64,
     size: u64,
     last: Revision,
+    /// Whether there are any that no closing frame stands behind.
+    frames: bool,
 }
 
 struct Sealed {
@@ -62,13 +67,15 @@ pub(crate) struct Recovered {
 
 impl Log {
     /// Reads all there is into a state.
-    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<(Self, State, Recovered), OpenError> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, smallest: u64) -> Result<(Self, State, Recovered), OpenError> {
         let io = |file: &str| {
             let file = file.to_owned();
             move |source| OpenError::Io { file, source }
         };
         let mut segments = Vec::new();
         let mut snapshots = Vec::new();
+        // The process before may have died between naming a file and making that durable.
+        disk.sync().map_err(io("."))?;
         for name in disk.list().map_err(io("."))? {
             if name.ends_with(TEMPORARY) {
                 disk.remove(&name).map_err(io(&name))?;
@@ -102,7 +109,7 @@ impl Log {
                 disk.remove(&name).map_err(io(&name))?;
             }
         }
-        let mut log = Self { disk, active: None, sealed: VecDeque::new(), next: 1, buffer: Vec::new() };
+        let mut log = Self { disk, active: None, sealed: VecDeque::new(), next: 1, smallest, buffer: Vec::new() };
         let last = segments.last().copied();
         for number in segments {
             log.next = number + 1;
@@ -127,6 +134,7 @@ impl Log {
             return Ok(0);
         };
         let mut at = HEAD;
+        let mut last_frame = HEAD;
         while let Found::Frame(frame) = frame::find(&bytes[at..], nonce) {
             if frame.first > state.revision + 1 {
                 return Err(corrupt(at));
@@ -137,6 +145,7 @@ impl Log {
             for transaction in transactions.iter().skip(known) {
                 state.apply(transaction);
             }
+            last_frame = at;
             at += frame.size;
         }
         let dirty = bytes[at..].iter().rposition(|b| *b != 0).map_or(0, |i| i + 1);
@@ -149,16 +158,20 @@ impl Log {
                 return Err(corrupt(at));
             }
         }
-        if is_last {
-            let mut file = self.disk.open(&name).map_err(io)?;
-            if dirty > 0 {
-                file.write_at(at as u64, &vec![0; dirty]).map_err(io)?;
-                file.sync().map_err(io)?;
-            }
-            let size = bytes.len() as u64;
-            self.active = Some(Active { file, number, nonce, end: at as u64, size, last: state.revision });
+        let size = bytes.len() as u64;
+        if !is_last {
+            self.sealed.push_back(Sealed { number, bytes: size, last: state.revision });
+        } else if at == HEAD {
+            // Its head may not be durable. A new one is made when it is needed.
+            self.disk.remove(&name).map_err(io)?;
         } else {
-            self.sealed.push_back(Sealed { number, bytes: bytes.len() as u64, last: state.revision });
+            let mut file = self.disk.open(&name).map_err(io)?;
+            // The last frame is here, but the process before may have died, or the disk failed, before it was durable.
+            // It is written again: pages whose writing has failed count as clean, syncing alone would not save them.
+            let tail = [&bytes[last_frame..at], &vec![0; dirty]].concat();
+            file.write_at(last_frame as u64, &tail).and_then(|()| file.sync()).map_err(io)?;
+            let (end, last) = (at as u64, state.revision);
+            self.active = Some(Active { file, number, nonce, end, size, last, frames: false });
         }
         Ok(dirty as u64)
     }
@@ -175,6 +188,7 @@ impl Log {
         active.file.write_at(active.end, &buffer)?;
         active.file.sync()?;
         active.end += buffer.len() as u64;
+        active.frames = true;
         active.last = first + transactions.len() as u64 - 1;
         let written = buffer.len() as u64;
         if buffer.capacity() <= BUFFER {
@@ -183,11 +197,21 @@ impl Log {
         Ok(written)
     }
 
+    /// Writes an empty frame behind the last, so that damage to that one does not look like a write that was cut off.
+    pub(crate) fn close(mut self, revision: Revision) {
+        let room = (2 * frame::HEADER) as u64;
+        if self.active.as_ref().is_some_and(|a| a.frames && a.end + room <= a.size)
+            && let Err(e) = self.append(revision + 1, &[])
+        {
+            tracing::warn!(error = %e, "the log was not closed");
+        }
+    }
+
     /// Closes the active segment and begins a new one that has room for `room` bytes.
     fn rotate(&mut self, room: u64) -> io::Result<()> {
-        let mut size = SMALLEST;
+        let mut size = self.smallest;
         if let Some(mut active) = self.active.take() {
-            size = (active.size * 2).clamp(SMALLEST, LARGEST);
+            size = (active.size * 2).clamp(self.smallest, self.smallest * GROWTH);
             // The zeros behind the last frame are of no more use.
             active.file.resize(active.end)?;
             self.sealed.push_back(Sealed { number: active.number, bytes: active.end, last: active.last });
@@ -196,10 +220,10 @@ impl Log {
         let number = self.next;
         self.next += 1;
         let mut file = self.disk.create(&segment_name(number))?;
-        let zeros = vec![0; SMALLEST as usize];
+        let zeros = vec![0; size.min(ZEROS) as usize];
         let mut filled = 0;
         while filled < size {
-            let n = (size - filled).min(SMALLEST);
+            let n = (size - filled).min(ZEROS);
             file.write_at(filled, &zeros[..n as usize])?;
             filled += n;
         }
@@ -207,7 +231,7 @@ impl Log {
         file.write_at(0, &[*MARK, nonce.to_le_bytes()].concat())?;
         file.sync()?;
         self.disk.sync()?;
-        self.active = Some(Active { file, number, nonce, end: HEAD as u64, size, last: 0 });
+        self.active = Some(Active { file, number, nonce, end: HEAD as u64, size, last: 0, frames: false });
         Ok(())
     }
 

@@ -95,6 +95,9 @@ pub(crate) fn run(shared: &Arc<Shared>, mut log: Option<Log>, mut ops: mpsc::Rec
             taken = Vec::new();
         }
     }
+    if let Some(log) = log.filter(|_| shared.failure().is_none()) {
+        log.close(shared.state.read().revision);
+    }
     shared.close();
 }
 
