@@ -3,6 +3,7 @@
 //! Everything here is a pure function of its arguments: no sockets, no runtime, no clock (the time is passed in). The
 //! rooms above put these functions between a connection and a store.
 
+pub mod apply;
 pub mod builtin;
 pub mod codec;
 pub mod envelope;

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 
 use smol_str::SmolStr;
 
-use super::{Operator, Requirement, SelectorError, syntax};
+use super::{Operator, Requirement, SelectorError};
 use crate::field::quote;
+use crate::rules::names;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -47,7 +48,7 @@ pub(super) fn requirement(
 ) -> Result<Requirement, SelectorError> {
     let mut errors = Vec::new();
     let listed = || format!("[{}]", values.iter().map(|v| quote(v)).collect::<Vec<_>>().join(","));
-    let wrong = syntax::label_key_errors(&key);
+    let wrong = names::qualified_name(&key);
     if !wrong.is_empty() {
         errors.push(format!("key: Invalid value: {}: {}", quote(&key), wrong.join("; ")));
     }
@@ -76,7 +77,7 @@ pub(super) fn requirement(
         }
     }
     for (i, value) in values.iter().enumerate() {
-        let wrong = syntax::label_value_errors(value);
+        let wrong = names::label_value(value);
         if !wrong.is_empty() {
             errors.push(format!("values[{i}][{key}]: Invalid value: {}: {}", quote(value), wrong.join("; ")));
         }
@@ -200,7 +201,7 @@ impl Parser {
             return Err(found(&token, ", expected: identifier"));
         }
         let key = token.text;
-        let wrong = syntax::label_key_errors(&key);
+        let wrong = names::qualified_name(&key);
         if !wrong.is_empty() {
             // The stock server has no path here and prints it as Go prints nil.
             return Err(SelectorError(format!("<nil>: Invalid value: {}: {}", quote(&key), wrong.join("; "))));

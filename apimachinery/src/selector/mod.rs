@@ -4,7 +4,6 @@
 
 mod field;
 mod label;
-pub mod syntax;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +16,7 @@ pub use field::{FieldSelector, FieldTerm};
 
 use crate::envelope::Stored;
 use crate::field::{Errors, Path, quote};
+use crate::rules::names;
 use crate::status::ApiError;
 
 /// Why text or an object is no selector, in the words of the stock server.
@@ -224,10 +224,10 @@ impl From<SelectorError> for ApiError {
 pub fn validate_label_selector(selector: &Value, allow_invalid_values: bool, path: &Path, errors: &mut Errors) {
     let labels_path = path.child("matchLabels");
     for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
-        for detail in syntax::label_key_errors(key) {
+        for detail in names::qualified_name(key) {
             errors.invalid_str(&labels_path, key, &detail);
         }
-        for detail in syntax::label_value_errors(value.as_str().unwrap_or_default()) {
+        for detail in names::label_value(value.as_str().unwrap_or_default()) {
             errors.invalid_str(&labels_path, value.as_str().unwrap_or_default(), &detail);
         }
     }
@@ -245,12 +245,12 @@ pub fn validate_label_selector(selector: &Value, allow_invalid_values: bool, pat
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => errors.invalid_str(&path.child("operator"), other, "not a valid selector operator"),
         }
-        for detail in syntax::label_key_errors(text("key")) {
+        for detail in names::qualified_name(text("key")) {
             errors.invalid_str(&path.child("key"), text("key"), &detail);
         }
         for (j, value) in values.iter().enumerate().filter(|_| !allow_invalid_values) {
             let value = value.as_str().unwrap_or_default();
-            for detail in syntax::label_value_errors(value) {
+            for detail in names::label_value(value) {
                 errors.invalid_str(&path.child("values").index(j), value, &detail);
             }
         }
