@@ -7,6 +7,7 @@ mod cursor;
 mod disk;
 mod frame;
 mod log;
+mod segment;
 mod snapshot;
 mod state;
 mod table;

@@ -7,13 +7,13 @@
 //! cannot pass for a frame, nor can what a file held before.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::OpenError;
 use super::disk::{Disk, DiskFile};
 use super::frame::{self, Found, Transaction};
+use super::segment::{HEAD, MARK, Preparer};
 use super::snapshot;
 use super::state::State;
 use crate::Revision;
@@ -21,13 +21,8 @@ use crate::Revision;
 /// The first segment of a new store. Each is twice as large as the one before, up to 64 times as large.
 pub(crate) const SEGMENT: u64 = 1 << 20;
 const GROWTH: u64 = 64;
-/// Zeros are written so many at a time.
-const ZEROS: u64 = 1 << 20;
 /// A buffer that grew beyond this is given back.
 const BUFFER: usize = 1 << 20;
-
-const MARK: &[u8; 8] = b"tnry-log";
-const HEAD: usize = 16;
 
 /// The log of an open store.
 pub(crate) struct Log {
@@ -36,6 +31,7 @@ pub(crate) struct Log {
     sealed: VecDeque<Sealed>,
     next: u64,
     smallest: u64,
+    preparer: Preparer,
     buffer: Vec<u8>,
 }
 
@@ -109,7 +105,15 @@ impl Log {
                 disk.remove(&name).map_err(io(&name))?;
             }
         }
-        let mut log = Self { disk, active: None, sealed: VecDeque::new(), next: 1, smallest, buffer: Vec::new() };
+        let mut log = Self {
+            disk,
+            active: None,
+            sealed: VecDeque::new(),
+            next: 1,
+            smallest,
+            preparer: Preparer::default(),
+            buffer: Vec::new(),
+        };
         let last = segments.last().copied();
         for number in segments {
             log.next = number + 1;
@@ -189,8 +193,13 @@ impl Log {
         active.file.sync()?;
         active.end += buffer.len() as u64;
         active.frames = true;
+        let half_full = active.end > active.size / 2;
+        let size = active.size;
         active.last = first + transactions.len() as u64 - 1;
         let written = buffer.len() as u64;
+        if half_full {
+            self.preparer.start(&self.disk, self.size_after(size));
+        }
         if buffer.capacity() <= BUFFER {
             self.buffer = buffer;
         }
@@ -207,30 +216,23 @@ impl Log {
         }
     }
 
+    fn size_after(&self, size: u64) -> u64 {
+        (size * 2).clamp(self.smallest, self.smallest * GROWTH)
+    }
+
     /// Closes the active segment and begins a new one that has room for `room` bytes.
     fn rotate(&mut self, room: u64) -> io::Result<()> {
         let mut size = self.smallest;
         if let Some(mut active) = self.active.take() {
-            size = (active.size * 2).clamp(self.smallest, self.smallest * GROWTH);
+            size = self.size_after(active.size);
             // The zeros behind the last frame are of no more use.
             active.file.resize(active.end)?;
             self.sealed.push_back(Sealed { number: active.number, bytes: active.end, last: active.last });
         }
-        let size = size.max(room + HEAD as u64);
         let number = self.next;
         self.next += 1;
-        let mut file = self.disk.create(&segment_name(number))?;
-        let zeros = vec![0; size.min(ZEROS) as usize];
-        let mut filled = 0;
-        while filled < size {
-            let n = (size - filled).min(ZEROS);
-            file.write_at(filled, &zeros[..n as usize])?;
-            filled += n;
-        }
-        let nonce = RandomState::new().build_hasher().finish() | 1;
-        file.write_at(0, &[*MARK, nonce.to_le_bytes()].concat())?;
-        file.sync()?;
-        self.disk.sync()?;
+        let blank = self.preparer.take(&*self.disk, size, room + HEAD as u64, &segment_name(number))?;
+        let super::segment::Blank { file, nonce, size } = blank;
         self.active = Some(Active { file, number, nonce, end: HEAD as u64, size, last: 0, frames: false });
         Ok(())
     }
