@@ -43,6 +43,31 @@ pub(crate) fn object_of(
     read(call, kind, &schema_of(kind)?, bytes, encoding)
 }
 
+/// Makes an object of the call's resource canonical.
+///
+/// # Errors
+/// As [`object`].
+pub(crate) fn value(call: &Call, value: Value) -> Result<Value, ApiError> {
+    fit_value(call, &call.resource.gvk, &call.resource.schema, value)
+}
+
+/// Makes an object of another built-in kind canonical.
+///
+/// # Errors
+/// As [`object`].
+pub(crate) fn value_of(call: &Call, kind: &GroupVersionKind, value: Value) -> Result<Value, ApiError> {
+    fit_value(call, kind, &schema_of(kind)?, value)
+}
+
+fn fit_value(call: &Call, kind: &GroupVersionKind, schema: &KindSchema, value: Value) -> Result<Value, ApiError> {
+    let given = TypeMeta { api_version: text(&value, "apiVersion").to_owned(), kind: text(&value, "kind").to_owned() };
+    let found = given.kind_or(kind);
+    check_kind(&found, kind)?;
+    let canonical = codec::canonicalise(schema, &found, &kind.kind, value)?;
+    report(call, canonical.strict)?;
+    with_kind(canonical.value, kind)
+}
+
 /// Reads request options from a body. They come in `meta.k8s.io/v1` or in the group and version of the resource.
 ///
 /// # Errors

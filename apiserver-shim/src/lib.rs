@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admission;
 pub mod auth;
+pub mod client;
 pub mod clock;
 mod conversion;
 mod decode;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use store::Store;
+use tenant_client::TenantClient;
 use tenant_client::host::Host;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::access::{Access, Peer};
+use crate::client::{LocalClient, Served};
 use crate::clock::SharedClock;
 use crate::discovery::Documents;
 use crate::metrics::Metrics;
@@ -106,6 +108,11 @@ impl ApiServer {
     /// What it counts.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// The tenant seam over this server, for the tenants that are served.
+    pub fn client(&self, served: Arc<dyn Served>) -> Arc<dyn TenantClient> {
+        Arc::new(LocalClient::new(Arc::clone(&self.shared), served))
     }
 
     /// Serves a connection of a peer until it is closed or the server stops.
