@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
-use apiserver_shim::access::{Access, Peer};
+use apiserver_shim::access::{Access, Entry, Origin};
 use apiserver_shim::auth::{Attributes, Authorized, User};
 use apiserver_shim::clock::SystemClock;
 use apiserver_shim::server::{ApiServer, Parts};
+use apiserver_shim::tls::Peer;
 use async_trait::async_trait;
 use http::HeaderMap;
 
@@ -18,7 +19,11 @@ struct Everyone;
 
 #[async_trait]
 impl Access for Everyone {
-    async fn identify(&self, _: &Peer, _: &HeaderMap) -> Result<User, ApiError> {
+    fn enter(&self, _: TenantId) -> Result<Entry, ApiError> {
+        Ok(Entry::default())
+    }
+
+    async fn identify(&self, _: &Origin, _: &HeaderMap) -> Result<User, ApiError> {
         Ok(User::internal("admin"))
     }
 
@@ -33,11 +38,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(store::Embedded::in_memory()?);
     let server = ApiServer::new(Parts::new(store, Arc::new(SystemClock), None, Arc::new(Everyone)));
     let tenant = TenantId::from_bytes([1; 16]);
-    let peer = Arc::new(Peer { tenant, certificates: Vec::new() });
+    let origin = Arc::new(Origin { tenant, peer: Peer::None });
     let listener = tokio::net::TcpListener::bind(address).await?;
     loop {
         let (connection, _) = listener.accept().await?;
-        let (server, peer) = (server.clone(), Arc::clone(&peer));
-        tokio::spawn(async move { server.serve_connection(peer, connection).await });
+        let (server, origin) = (server.clone(), Arc::clone(&origin));
+        tokio::spawn(async move { server.serve_connection(origin, connection).await });
     }
 }

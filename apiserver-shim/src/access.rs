@@ -1,35 +1,94 @@
-//! The seam to authentication and authorization: the two questions that every request must pass.
+//! The two questions that every request must pass: who is it from, and may they do that.
+
+use std::sync::Arc;
 
 use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
 use http::HeaderMap;
-use rustls_pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Attributes, Authorized, User};
+use crate::auth::{Attributes, Authenticator, Authorized, Authorizer, User};
+use crate::tenants::{GateGuard, Tenants};
+use crate::tls::Peer;
 
-/// Who is at the other end of a connection, as far as the connection tells.
+/// Where a connection comes from, as far as it tells.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub struct Origin {
     /// The tenant whose address was dialled.
     pub tenant: TenantId,
-    /// The client's certificate chain, leaf first, verified against the tenant's CA by the handshake. Empty if it sent none.
-    pub certificates: Vec<CertificateDer<'static>>,
+    /// What the client showed in the handshake.
+    pub peer: Peer,
+}
+
+/// A request that was let into a tenant. While it lives the tenant is not taken away; it must end soon after
+/// [`Entry::closing`] is cancelled.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Keeps the tenant.
+    pub guard: Option<GateGuard>,
+    /// Is cancelled when the tenant begins to leave.
+    pub closing: CancellationToken,
 }
 
 /// Who may come in, and do what.
 #[async_trait]
 pub trait Access: Send + Sync + 'static {
+    /// Lets a request into a tenant.
+    ///
+    /// # Errors
+    /// 503 if it is not served (any more).
+    fn enter(&self, tenant: TenantId) -> Result<Entry, ApiError>;
+
     /// Finds out who a request is from; impersonation headers are already followed in what this returns. Requests
     /// without credentials are anonymous's.
     ///
     /// # Errors
     /// 401 for credentials that are not good, 403 for an impersonation that is not allowed.
-    async fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Result<User, ApiError>;
+    async fn identify(&self, origin: &Origin, headers: &HeaderMap) -> Result<User, ApiError>;
 
     /// Decides whether a user may do something.
     ///
     /// # Errors
     /// 500 or 503 if the rules can't be read.
     async fn authorize(&self, tenant: TenantId, attributes: &Attributes<'_>) -> Result<Authorized, ApiError>;
+}
+
+/// Access by the tenants' own certificates, tokens and RBAC.
+pub struct TenantAccess {
+    tenants: Arc<Tenants>,
+    authenticator: Arc<Authenticator>,
+    authorizer: Arc<Authorizer>,
+}
+
+impl TenantAccess {
+    /// Access to these tenants.
+    pub fn new(tenants: Arc<Tenants>, authenticator: Arc<Authenticator>, authorizer: Arc<Authorizer>) -> Self {
+        Self { tenants, authenticator, authorizer }
+    }
+}
+
+fn away() -> ApiError {
+    ApiError::unavailable("this virtual cluster is not served here (any more)")
+}
+
+#[async_trait]
+impl Access for TenantAccess {
+    fn enter(&self, tenant: TenantId) -> Result<Entry, ApiError> {
+        let tenant = self.tenants.get(tenant).ok_or_else(away)?;
+        let guard = tenant.gate().enter().ok_or_else(away)?;
+        Ok(Entry { guard: Some(guard), closing: tenant.gate().closing().clone() })
+    }
+
+    async fn identify(&self, origin: &Origin, headers: &HeaderMap) -> Result<User, ApiError> {
+        let tenant = self.tenants.get(origin.tenant).ok_or_else(away)?;
+        if headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+            return Err(ApiError::not_implemented("impersonation is not supported yet"));
+        }
+        self.authenticator.authenticate(&tenant, &origin.peer, headers).await
+    }
+
+    async fn authorize(&self, tenant: TenantId, attributes: &Attributes<'_>) -> Result<Authorized, ApiError> {
+        self.authorizer.authorize(tenant, attributes).await
+    }
 }

@@ -21,6 +21,7 @@ use crate::decode;
 use crate::registry::{self, Call, Live, from_storage, place, store_error};
 use crate::server::Shared;
 use crate::special;
+use crate::tenants::Tenants;
 
 /// Which tenants are served.
 pub trait Served: Send + Sync + 'static {
@@ -29,6 +30,16 @@ pub trait Served: Send + Sync + 'static {
 
     /// Changes when one comes or goes.
     fn changes(&self) -> watch::Receiver<u64>;
+}
+
+impl Served for Tenants {
+    fn ids(&self) -> Vec<TenantId> {
+        Self::ids(self)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        Self::changes(self)
+    }
 }
 
 /// The seam over a server's registry.
@@ -283,11 +294,7 @@ impl Follower {
         Ok(())
     }
 
-    fn kind(
-        &mut self,
-        tenant: TenantId,
-        collection: &SmolStr,
-    ) -> Option<(Arc<GroupResource>, Arc<GroupVersionKind>)> {
+    fn kind(&mut self, tenant: TenantId, collection: &SmolStr) -> Option<(Arc<GroupResource>, Arc<GroupVersionKind>)> {
         if let Some(found) = self.kinds.get(collection) {
             return Some(found.clone());
         }

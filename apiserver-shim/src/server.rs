@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::access::{Access, Peer};
+use crate::access::{Access, Origin};
 use crate::client::{LocalClient, Served};
 use crate::clock::SharedClock;
 use crate::discovery::Documents;
@@ -20,6 +20,7 @@ use crate::pages::Paths;
 use crate::registry::Registry;
 use crate::resources::Catalog;
 use crate::special::Posts;
+use crate::tls::{Connection, Handler};
 
 /// What the parts of a server share.
 pub struct Shared {
@@ -115,12 +116,24 @@ impl ApiServer {
         Arc::new(LocalClient::new(Arc::clone(&self.shared), served))
     }
 
-    /// Serves a connection of a peer until it is closed or the server stops.
-    pub async fn serve_connection<C>(&self, peer: Arc<Peer>, connection: C)
+    /// What [`crate::tls::Listeners`] does with connections.
+    pub fn handler(&self) -> Handler {
+        let server = self.clone();
+        Arc::new(move |connection: Connection| {
+            let server = server.clone();
+            Box::pin(async move {
+                let origin = Origin { tenant: connection.tenant.id(), peer: connection.peer };
+                server.serve_connection(Arc::new(origin), connection.stream).await;
+            })
+        })
+    }
+
+    /// Serves a connection until it is closed or the server stops.
+    pub async fn serve_connection<C>(&self, origin: Arc<Origin>, connection: C)
     where
         C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        crate::http::serve_connection(Arc::clone(&self.shared), peer, connection).await;
+        crate::http::serve_connection(Arc::clone(&self.shared), origin, connection).await;
     }
 
     /// Ends watches and streams cleanly and tells clients to come back. Connections close when what they began is done;

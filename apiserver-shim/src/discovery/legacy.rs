@@ -18,7 +18,7 @@ pub(super) fn root(exchange: &Exchange) -> Result<Response<Body>, ApiError> {
             .map(str::to_owned)
             .to_vec();
     paths.extend(exchange.shared.paths.keys().map(str::to_owned));
-    for group in exchange.registry().catalog().groups(exchange.peer.tenant) {
+    for group in exchange.registry().catalog().groups(exchange.origin.tenant) {
         if !group.name.is_empty() {
             paths.push(format!("/apis/{}", group.name));
         }

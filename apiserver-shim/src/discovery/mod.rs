@@ -39,7 +39,7 @@ pub(crate) async fn serve(exchange: &Exchange) -> Result<Response<Body>, ApiErro
             Ok(respond::text(405, "405: Method Not Allowed"))
         };
     }
-    let tenant = exchange.peer.tenant;
+    let tenant = exchange.origin.tenant;
     let catalog = exchange.registry().catalog();
     match segments.as_slice() {
         [""] => legacy::root(exchange),
@@ -78,8 +78,8 @@ fn known_path(exchange: &Exchange, segments: &[&str]) -> bool {
     let catalog = exchange.registry().catalog();
     match segments {
         ["api"] | ["apis"] | ["version"] | ["livez" | "readyz" | "healthz", ..] | ["openapi", ..] => true,
-        ["api", version] => catalog.has_version(exchange.peer.tenant, "", version),
-        ["apis", group, version] => catalog.has_version(exchange.peer.tenant, group, version),
+        ["api", version] => catalog.has_version(exchange.origin.tenant, "", version),
+        ["apis", group, version] => catalog.has_version(exchange.origin.tenant, group, version),
         _ => false,
     }
 }
@@ -89,7 +89,7 @@ fn root(exchange: &Exchange, core: bool) -> Result<Response<Body>, ApiError> {
     let offer = Offer { discovery: true, ..Offer::plain() };
     let accepted = negotiate::accept(&exchange.headers, &exchange.query, offer)?;
     let catalog = exchange.registry().catalog();
-    let tenant = exchange.peer.tenant;
+    let tenant = exchange.origin.tenant;
     if accepted.form == As::Discovery {
         let list = aggregated::list(catalog, tenant, core);
         return tagged(exchange, &list, &accepted);

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::access::Peer;
+use crate::access::Origin;
 use crate::server::Shared;
 
 /// How many requests one HTTP/2 connection may have in flight.
@@ -24,14 +24,14 @@ const HEADERS_MAX: u32 = 1024 * 1024;
 
 /// Serves a connection whose handshake is done. Returns when it is closed; when the server stops, requests that have
 /// begun are finished first.
-pub(crate) async fn serve_connection<C>(shared: Arc<Shared>, peer: Arc<Peer>, connection: C)
+pub(crate) async fn serve_connection<C>(shared: Arc<Shared>, origin: Arc<Origin>, connection: C)
 where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let stop = shared.stop.clone();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(super::handle(shared, peer, request.map(Body::new)).await) }
+        let (shared, origin) = (Arc::clone(&shared), Arc::clone(&origin));
+        async move { Ok::<_, Infallible>(super::handle(shared, origin, request.map(Body::new)).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(true);

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub(crate) use connection::serve_connection;
 
-use crate::access::Peer;
+use crate::access::{Entry, Origin};
 use crate::auth::User;
 use crate::registry::Registry;
 use crate::request::{Query, RequestInfo};
@@ -31,7 +31,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A request that was let in, and all that is known of it.
 pub(crate) struct Exchange {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) peer: Arc<Peer>,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) entry: Entry,
     pub(crate) user: User,
     pub(crate) info: RequestInfo,
     pub(crate) query: Query,
@@ -55,7 +56,7 @@ impl Exchange {
 }
 
 /// Answers a request. Never fails: what goes wrong becomes a `Status`.
-pub(crate) async fn handle(shared: Arc<Shared>, peer: Arc<Peer>, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn handle(shared: Arc<Shared>, origin: Arc<Origin>, request: Request<Body>) -> Response<Body> {
     let audit = request
         .headers()
         .get("audit-id")
@@ -67,7 +68,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, peer: Arc<Peer>, request: Reques
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let started = shared.clock.now();
     let label = Arc::new(crate::metrics::RequestLabel::default());
-    let work = AssertUnwindSafe(answer(Arc::clone(&shared), peer, request, query.clone(), Arc::clone(&label)));
+    let work = AssertUnwindSafe(answer(Arc::clone(&shared), origin, request, query.clone(), Arc::clone(&label)));
     let answered = match work.catch_unwind().await {
         Ok(answered) => answered,
         Err(_) => {
@@ -98,7 +99,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, peer: Arc<Peer>, request: Reques
 
 async fn answer(
     shared: Arc<Shared>,
-    peer: Arc<Peer>,
+    origin: Arc<Origin>,
     request: Request<Body>,
     query: Query,
     label: Arc<crate::metrics::RequestLabel>,
@@ -108,16 +109,18 @@ async fn answer(
         .map_err(|e| ApiError::internal(format!("failed to create RequestInfo: {e}")))?;
     label.set(&info);
     let access = Arc::clone(&shared.access);
-    let user = access.identify(&peer, &parts.headers).await?;
+    let entry = access.enter(origin.tenant)?;
+    let user = access.identify(&origin, &parts.headers).await?;
     let attributes = info.attributes(&user);
-    let authorized = access.authorize(peer.tenant, &attributes).await?;
+    let authorized = access.authorize(origin.tenant, &attributes).await?;
     if !authorized.allowed() {
         return Err(attributes.forbidden(&authorized.reason));
     }
     let long = info.is_long_running();
     let exchange = Exchange {
         shared,
-        peer,
+        origin,
+        entry,
         user,
         info,
         raw_query: parts.uri.query().unwrap_or_default().to_owned(),

@@ -22,7 +22,7 @@ use crate::tables::Include;
 pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let info = &exchange.info;
     let catalog = exchange.registry().catalog();
-    let tenant = exchange.peer.tenant;
+    let tenant = exchange.origin.tenant;
     let Some(resource) = catalog.find(tenant, &info.gvr()) else {
         return if catalog.has_version(tenant, &info.group, &info.version) {
             Err(no_such_resource())
@@ -64,7 +64,7 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     match info.verb.as_str() {
         "get" => get(&exchange, call).await,
         "list" => list(&exchange, call).await,
-        "watch" => watch(&exchange, call).await,
+        "watch" => watch(exchange, call).await,
         "create" => create(&exchange, call, request.into_body()).await,
         "update" => update(&exchange, call, request.into_body()).await,
         "patch" => patch(&exchange, call, request.into_body()).await,
@@ -139,21 +139,29 @@ async fn list(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiErro
     Ok(object(exchange, &call, &encoder, 200, encoder.list(&listing)?))
 }
 
-async fn watch(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiError> {
+async fn watch(exchange: Exchange, call: Call) -> Result<Response<Body>, ApiError> {
     let offer = Offer { stream: true, ..offer(&call.resource) };
-    let encoder = encoder(exchange, &call.resource, offer)?;
+    let encoder = encoder(&exchange, &call.resource, offer)?;
     let mut query = ListQuery::parse(&exchange.query, true)?;
     if exchange.info.verb_by_path && !call.name.is_empty() {
         query.fields = apimachinery::selector::FieldSelector::field_is("metadata.name", call.name.as_str());
     }
     let encoder = WatchEncoder::new(encoder);
     let content_type = encoder.content_type();
-    let stop = exchange.shared.stop.child_token();
     let registry = Arc::clone(exchange.registry());
     let gauge = exchange.shared.metrics.watcher();
-    let stream = crate::watch::watch(registry, call, query, encoder, stop).await?;
+    let Exchange { shared, entry, .. } = exchange;
+    let (stop, closing) = (shared.stop.clone(), entry.closing.clone());
+    let end = async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = closing.cancelled() => {}
+        }
+    };
+    let stream = crate::watch::watch(registry, call, query, encoder, end).await?;
     let stream = futures::StreamExt::map(stream, move |frame| {
-        let _alive = &gauge;
+        // What must live as long as the watch: its count, and the tenant.
+        let _held = (&gauge, &entry);
         frame
     });
     let mut response = Response::new(Body::from_stream(stream));

@@ -34,7 +34,7 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     let upgrade = parts.headers.contains_key(UPGRADE);
     let pending = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let stream = StreamRequest {
-        tenant: exchange.peer.tenant,
+        tenant: exchange.origin.tenant,
         namespace: info.namespace.clone(),
         resource: if info.resource == "services" { "services" } else { "pods" },
         name: info.name.clone(),
@@ -50,12 +50,13 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
             let Some(pending) = pending else {
                 return Err(ApiError::bad_request("the host switched protocols, but this connection can't"));
             };
-            let stop = exchange.shared.stop.clone();
+            let (stop, entry) = (exchange.shared.stop.clone(), exchange.entry);
             exchange.shared.streams.spawn(async move {
                 let Ok(near) = pending.await else { return };
                 let mut near = TokioIo::new(near);
                 tokio::select! {
                     () = stop.cancelled() => {}
+                    () = entry.closing.cancelled() => {}
                     _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                 }
             });

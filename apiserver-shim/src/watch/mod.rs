@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use apimachinery::status::ApiError;
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use rand::Rng;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use event::EventKind;
 
@@ -25,7 +24,7 @@ use source::Source;
 /// How long a watch lives that names no `timeoutSeconds`: between this and twice this.
 const DEFAULT_LIFE: Duration = Duration::from_secs(1800);
 
-/// Begins a watch. The stream ends when its time is over, the server stops, or after an error event.
+/// Begins a watch. The stream ends when its time is over, when `end` is done, or after an error event.
 ///
 /// # Errors
 /// 400 or 504 for a revision that can't be watched from; one that is too old becomes an error event in the stream.
@@ -34,24 +33,22 @@ pub(crate) async fn watch(
     call: Call,
     query: ListQuery,
     encoder: WatchEncoder,
-    stop: CancellationToken,
+    end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static, ApiError> {
     let life = match query.timeout_seconds {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         _ => DEFAULT_LIFE + DEFAULT_LIFE.mul_f64(rand::rng().random::<f64>()),
     };
-    let deadline = tokio::time::Instant::now() + life;
-    let source = Source::begin(registry, call, query, encoder).await?;
-    Ok(futures::stream::unfold(source, move |mut source| {
-        let stop = stop.clone();
-        async move {
-            let frame = tokio::select! {
-                biased;
-                () = stop.cancelled() => None,
-                () = tokio::time::sleep_until(deadline) => None,
-                frame = source.next() => frame,
-            };
-            frame.map(|frame| (Ok(frame), source))
+    let end = async move {
+        tokio::select! {
+            () = end => {}
+            () = tokio::time::sleep(life) => {}
         }
-    }))
+    };
+    let source = Source::begin(registry, call, query, encoder).await?;
+    let frames = futures::stream::unfold(source, |mut source| async move {
+        let frame = source.next().await?;
+        Some((Ok(frame), source))
+    });
+    Ok(frames.take_until(Box::pin(end)))
 }
