@@ -129,6 +129,14 @@ fn canonical(
     encoding: Encoding,
 ) -> Result<(TypeMeta, Canonical), ApiError> {
     let limits = Limits::of(&kind.kind);
+    if encoding == Encoding::Protobuf {
+        let (found, value) = codec::protobuf_decode(builtin::kind_schema, kind, bytes)?;
+        if !is_options(kind) {
+            check_kind(&found, kind)?;
+        }
+        let given = TypeMeta { api_version: found.api_version().to_string(), kind: found.kind.to_string() };
+        return Ok((given, Canonical { value, strict: Vec::new() }));
+    }
     if let Encoding::Json { .. } = encoding {
         // Bytes that are malformed beyond this are told of by what reads all of them.
         let given: TypeMeta = serde_json::from_slice(bytes).unwrap_or_default();
@@ -319,7 +327,36 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 ///
 /// # Errors
 /// 400 for a configuration that does not fit the request, 409 for fields that others own.
-pub(crate) fn applied(call: &Call, live: Option<&Value>, applied: &Value, force: bool) -> Result<Value, ApiError> {
-    let _ = (live, force, meta::name(applied));
-    Err(ApiError::not_implemented(format!("server-side apply of {} is not supported yet", call.resource.gvk.kind)))
+pub(crate) fn applied(call: &Call, live: Option<&Value>, config: &Value, force: bool) -> Result<Value, ApiError> {
+    let (kind, schema) = (&call.resource.gvk, &call.resource.schema);
+    let given = meta::name(config);
+    if !given.is_empty() && given != call.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    let given = meta::namespace(config);
+    if !given.is_empty() && given != call.namespace {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the object ({given}) does not match the namespace on the request ({})",
+            call.namespace
+        )));
+    }
+    if meta::at(config, &["metadata", "managedFields"]).is_some_and(|m| !m.is_null()) {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let mut config = config.clone();
+    if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("name".to_owned(), Value::String(call.name.clone()));
+        if !call.namespace.is_empty() {
+            metadata.insert("namespace".to_owned(), Value::String(call.namespace.clone()));
+        }
+    }
+    let strict = codec::canonicalise(schema, kind, &kind.kind, config.clone())?.strict;
+    report(call, strict)?;
+    let now = call.now_text();
+    let merged = crate::ownership::apply(&call.resource, live, &config, &call.manager, force, &now, &call.subresource)?;
+    let canonical = codec::canonicalise(schema, kind, &kind.kind, merged)?;
+    with_kind(canonical.value, kind)
 }

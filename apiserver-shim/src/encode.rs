@@ -6,8 +6,8 @@ use std::sync::Arc;
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
 use apimachinery::status::ApiError;
-use apimachinery::{builtin, meta};
-use bytes::{BufMut, BytesMut};
+use apimachinery::{builtin, codec, meta};
+use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::negotiate::{Accepted, As, Encoding};
@@ -174,19 +174,19 @@ pub(crate) fn write(value: &Value, encoding: Encoding, resource: Option<&Resourc
             out.push(b'\n');
             Ok(out)
         }
-        Encoding::Yaml => serde_yaml_ng::to_string(value).map(String::into_bytes).map_err(ApiError::internal),
+        Encoding::Yaml => Ok(codec::to_yaml(value).into_bytes()),
         Encoding::Protobuf => {
             let kind = GroupVersionKind::from_api_version(meta_text(value, "apiVersion"), meta_text(value, "kind"));
             let schema = match resource {
                 Some(resource) if resource.gvk == kind => Some(resource.schema.clone()),
                 _ => builtin::kind_schema(&kind),
             };
-            let schema = schema
-                .ok_or_else(|| ApiError::new(406, "NotAcceptable", format!("{} has no protobuf form", kind.kind)))?;
-            {
-                let _ = schema;
-                Err(ApiError::new(406, "NotAcceptable", "protobuf is not there yet"))
-            }
+            let Some(schema) = schema.filter(codec::has_protobuf) else {
+                return Err(ApiError::new(406, "NotAcceptable", format!("{} has no protobuf form", kind.kind)));
+            };
+            let mut out = Vec::new();
+            codec::protobuf_encode(&schema, &kind, value, &mut out);
+            Ok(out)
         }
     }
 }
@@ -292,7 +292,9 @@ impl WatchEncoder {
 
     fn frame(&self, kind: EventKind, object: &[u8], out: &mut BytesMut) {
         if self.encoder.accepted.encoding == Encoding::Protobuf {
-            protobuf_frame(kind, object, out);
+            let mut frame = Vec::with_capacity(object.len() + 32);
+            codec::protobuf_watch_frame(kind.as_str(), object, &mut frame);
+            out.extend_from_slice(&frame);
             return;
         }
         out.extend_from_slice(b"{\"type\":\"");
@@ -301,26 +303,4 @@ impl WatchEncoder {
         out.extend_from_slice(object.trim_ascii_end());
         out.extend_from_slice(b"}\n");
     }
-}
-
-/// A `WatchEvent` message behind its length: `type` is field 1, `object` field 2, a `RawExtension` whose `raw` is field 1.
-fn protobuf_frame(kind: EventKind, object: &[u8], out: &mut BytesMut) {
-    let mut inner = Vec::with_capacity(object.len() + 8);
-    put_field(&mut inner, 1, object);
-    let mut event = Vec::with_capacity(inner.len() + 24);
-    put_field(&mut event, 1, kind.as_str().as_bytes());
-    put_field(&mut event, 2, &inner);
-    out.put_u32(u32::try_from(event.len()).unwrap_or(u32::MAX));
-    out.extend_from_slice(&event);
-}
-
-fn put_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
-    out.push(number << 3 | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    out.extend_from_slice(bytes);
 }
