@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -39,7 +40,7 @@ func main() {
 		os.Exit(2)
 	}
 	out := os.Args[1]
-	kubernetes := moduleDir("k8s.io/kubernetes")
+	kubernetes, version := module("k8s.io/kubernetes")
 
 	utilruntime.Must(apiextensionsv1.AddToScheme(scheme.Scheme))
 	utilruntime.Must(apiregistrationv1.AddToScheme(scheme.Scheme))
@@ -51,7 +52,7 @@ func main() {
 			enabled.GroupVersionConfigs[gv]
 	})
 
-	docs := readOpenAPI(filepath.Join(kubernetes, "api/openapi-spec/v3"))
+	docs := readOpenAPI(filepath.Join(kubernetes, "api/openapi-spec/v3"), version)
 	table := newTypes(docs)
 	table.addScheme(scheme.Scheme, versions)
 	table.addScheme(scheme.Scheme, []schema.GroupVersion{
@@ -71,21 +72,52 @@ func main() {
 	}
 	write(out, "types.json.zst", table.table())
 	write(out, "resources.json.zst", groups)
+	write(out, "columns.json.zst", table.columns(groups))
 	write(out, "testvectors.json.zst", table.vectors())
+
+	served := map[schema.GroupVersion]bool{{Group: "autoscaling", Version: "v1"}: true, {Group: "", Version: "v1"}: true}
+	for _, gv := range versions {
+		served[gv] = true
+	}
+	v2 := named(readJSON(filepath.Join(kubernetes, "api/openapi-spec/swagger.json")), version)
+	withEnums(v2.sub("definitions"))
+	writeParts(out, "openapi.zst", append(docs.published(served), [2]any{"v2", publishedV2(v2, served)}))
 }
 
-func moduleDir(module string) string {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+// module finds where a module lies and its version.
+func module(path string) (dir, version string) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}} {{.Version}}", path).Output()
 	check(err)
-	return strings.TrimSpace(string(dir))
+	dir, version, _ = strings.Cut(strings.TrimSpace(string(out)), " ")
+	return dir, version
 }
 
 func write(dir, name string, value any) {
+	check(os.WriteFile(filepath.Join(dir, name), pack(value), 0o644))
+}
+
+// writeParts writes parts that are unpacked one by one: four bytes with the length of a packed index of [name, length of
+// the packed part], the index, the parts.
+func writeParts(dir, name string, parts [][2]any) {
+	index := [][2]any{}
+	var body bytes.Buffer
+	for _, part := range parts {
+		packed := pack(part[1])
+		index = append(index, [2]any{part[0], len(packed)})
+		body.Write(packed)
+	}
+	head := pack(index)
+	data := binary.BigEndian.AppendUint32(nil, uint32(len(head)))
+	data = append(append(data, head...), body.Bytes()...)
+	check(os.WriteFile(filepath.Join(dir, name), data, 0o644))
+}
+
+func pack(value any) []byte {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	check(encoder.Encode(value))
 	writer, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
 	check(err)
-	check(os.WriteFile(filepath.Join(dir, name), writer.EncodeAll(text.Bytes(), nil), 0o644))
+	return writer.EncodeAll(text.Bytes(), nil)
 }

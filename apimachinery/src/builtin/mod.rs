@@ -3,6 +3,7 @@
 //! `make generate` writes `apimachinery/data` from the Kubernetes Go modules; here it is unpacked, once, on first use.
 //! It holds the resources that a stock server serves by default and the types of all their kinds.
 
+mod openapi;
 mod read;
 
 use std::collections::HashMap;
@@ -10,8 +11,10 @@ use std::sync::{Arc, LazyLock};
 
 use smol_str::SmolStr;
 
+pub use openapi::{openapi_v2, openapi_v3, openapi_v3_document, openapi_v3_paths};
+
 use crate::gvk::GroupVersionKind;
-use crate::resource::{Group, Resource};
+use crate::resource::{Column, Group, Resource};
 use crate::schema::{KindSchema, Schema, StructId};
 
 /// Kinds that every group version has: options of requests, and what answers are made of. They are looked up in
@@ -33,6 +36,7 @@ struct Table {
     groups: Vec<Group>,
     /// By group and plural: all served versions, preferred first.
     resources: HashMap<(SmolStr, SmolStr), Vec<Arc<Resource>>>,
+    columns: HashMap<GroupVersionKind, Vec<Column>>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -44,7 +48,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         let key = (resource.gvr.group.clone(), resource.gvr.resource.clone());
         resources.entry(key).or_default().push(resource.clone());
     }
-    Table { schema, kinds, groups, resources }
+    Table { schema, kinds, groups, resources, columns: read::columns() }
 });
 
 /// All groups in the order in which discovery lists them, the core group first.
@@ -77,6 +81,11 @@ pub fn kind_schema(kind: &GroupVersionKind) -> Option<KindSchema> {
         common.then(|| TABLE.kinds.get(&GroupVersionKind::new("meta.k8s.io", "v1", kind.kind.clone())))?
     })?;
     Some(KindSchema { schema: TABLE.schema.clone(), root: *root })
+}
+
+/// The columns of a kind's table; none where the stock server has no printer for it.
+pub fn columns(group: &str, version: &str, kind: &str) -> &'static [Column] {
+    TABLE.columns.get(&GroupVersionKind::new(group, version, kind)).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The schema of `ListMeta`, which every list has as its `metadata`.

@@ -10,19 +10,20 @@ use serde_json::Value;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::gvk::{GroupVersionKind, GroupVersionResource};
-use crate::resource::{Group, Resource, Subresource};
+use crate::resource::{Column, Group, Resource, Subresource};
 use crate::schema::{
     Field, KindSchema, ListKind, ListType, MapType, Omit, PatchStrategy, Schema, Struct, StructId, Type,
 };
 
 const TYPES: &[u8] = include_bytes!("../../data/types.json.zst");
 const RESOURCES: &[u8] = include_bytes!("../../data/resources.json.zst");
+const COLUMNS: &[u8] = include_bytes!("../../data/columns.json.zst");
 
 pub(super) fn unpack(packed: &[u8]) -> Vec<u8> {
     zstd::decode_all(packed).expect("built-in data is zstd")
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(packed: &[u8]) -> T {
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(packed: &[u8]) -> T {
     serde_json::from_slice(&unpack(packed)).expect("built-in data has the shape that generate gives it")
 }
 
@@ -226,4 +227,23 @@ fn resource(
         schema: KindSchema { schema: schema.clone(), root },
         custom: false,
     }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ColumnEntry {
+    Plain((SmolStr, SmolStr, SmolStr, i32)),
+    Described((SmolStr, SmolStr, SmolStr, i32, SmolStr)),
+}
+
+pub(super) fn columns() -> HashMap<GroupVersionKind, Vec<Column>> {
+    let file: Vec<(SmolStr, SmolStr, SmolStr, Vec<ColumnEntry>)> = parse(COLUMNS);
+    let column = |entry| {
+        let (name, ty, format, priority, description_of) = match entry {
+            ColumnEntry::Plain((name, ty, format, priority)) => (name, ty, format, priority, SmolStr::default()),
+            ColumnEntry::Described(all) => all,
+        };
+        Column { name, ty, format, priority, description_of }
+    };
+    file.into_iter().map(|(g, v, k, c)| (GroupVersionKind::new(g, v, k), c.into_iter().map(column).collect())).collect()
 }

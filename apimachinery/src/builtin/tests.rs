@@ -52,3 +52,28 @@ fn metadata_has_a_schema_of_its_own() {
     assert!(list_meta().root().field("remainingItemCount").is_some());
     assert!(object_meta().root().field("managedFields").is_some());
 }
+
+#[test]
+fn columns_are_those_of_the_stock_printers() {
+    let pod: Vec<_> = columns("", "v1", "Pod").iter().map(|c| (c.name.as_str(), c.priority)).collect();
+    assert_eq!(pod[..5], [("Name", 0), ("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0)]);
+    assert_eq!(columns("", "v1", "Pod")[0].format, "name");
+    assert_eq!(columns("", "v1", "Pod")[0].description_of, "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta.name");
+    assert_eq!(columns("apiregistration.k8s.io", "v1", "APIService").len(), 4);
+    assert!(columns("apiextensions.k8s.io", "v1", "CustomResourceDefinition").is_empty());
+}
+
+#[test]
+fn every_served_version_has_an_openapi_document() {
+    for group in groups() {
+        for (version, _) in &group.versions {
+            let document: serde_json::Value =
+                serde_json::from_slice(&openapi_v3(&group.name, version).unwrap()).unwrap();
+            assert!(document["components"]["schemas"].is_object(), "{}/{version}", group.name);
+        }
+    }
+    assert!(openapi_v3("apps", "v1beta1").is_none() && openapi_v3_document("v2").is_none());
+    let v2: serde_json::Value = serde_json::from_slice(&openapi_v2()).unwrap();
+    assert!(v2["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
+    assert!(openapi_v3_paths().iter().any(|p| p == "version"));
+}
