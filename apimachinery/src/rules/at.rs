@@ -165,6 +165,11 @@ impl<'v, 'p> At<'v, 'p> {
         errors.invalid(&self.path(), &self.int().into(), detail);
     }
 
+    /// `text` (a part of what stands here) is not allowed.
+    pub fn invalid_text(&self, errors: &mut Errors, text: &str, detail: &str) {
+        errors.invalid_str(&self.path(), text, detail);
+    }
+
     /// The text here is not allowed, for each of these reasons.
     pub fn invalid_each(&self, errors: &mut Errors, details: Vec<String>) {
         for detail in details {
@@ -225,10 +230,33 @@ impl<'v, 'p> At<'v, 'p> {
         }
     }
 
-    /// The number here must be above zero.
+    /// The number here (zero if there is none) must be above zero.
     pub fn positive(&self, errors: &mut Errors) {
         if self.int() <= 0 {
-            self.invalid_int(errors, "must be greater than 0");
+            self.invalid_int(errors, "must be greater than zero");
+        }
+    }
+
+    /// There must be text here; then the reasons that `check` finds against it are reported.
+    pub fn required_name(&self, errors: &mut Errors, check: fn(&str) -> Vec<String>) {
+        if self.str().is_empty() {
+            self.required(errors, "");
+        } else {
+            self.invalid_each(errors, check(self.str()));
+        }
+    }
+
+    /// If there is text here, the reasons that `check` finds against it are reported.
+    pub fn optional_name(&self, errors: &mut Errors, check: fn(&str) -> Vec<String>) {
+        if !self.str().is_empty() {
+            self.invalid_each(errors, check(self.str()));
+        }
+    }
+
+    /// There must be text here.
+    pub fn required_text(&self, errors: &mut Errors) {
+        if self.str().is_empty() {
+            self.required(errors, "");
         }
     }
 

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::select::{self, Selectable};
 use super::{
-    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, config, device, endpoint,
-    flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume, workload,
+    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, claim, config, device,
+    endpoint, flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume,
+    workload,
 };
 use crate::field::Errors;
 
@@ -150,8 +151,12 @@ kinds! {
     };
     NODES = Kind {  default: node::node_default, selectable: Some(&select::NODES), ..Kind::PLAIN };
     PERSISTENT_VOLUMES = Kind { default: volume::persistent_volume_default, ..Kind::DELETED_RETURNED };
-    PERSISTENT_VOLUME_CLAIMS = Kind { default: volume::claim_default, ..Kind::DELETED_RETURNED };
+    PERSISTENT_VOLUME_CLAIMS = Kind { default: claim::claim_default, ..Kind::DELETED_RETURNED };
     PODS = Kind { default: pod::pod_default,
+        prepare_create: pod::pod_prepare_create,
+        prepare_update: pod::pod_prepare_update,
+        validate: pod::pod_validate,
+        validate_update: Some(pod::pod_validate_update),
         returns_deleted: true,
         counted_fields: &["spec"],
         selectable: Some(&select::PODS),

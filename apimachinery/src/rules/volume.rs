@@ -1,4 +1,4 @@
-//! PersistentVolumes and PersistentVolumeClaims.
+//! PersistentVolumes.
 
 use serde_json::Value;
 
@@ -12,15 +12,6 @@ pub(super) fn persistent_volume_default(volume: &mut Value) {
         pod::volume_source_default(spec);
     }
     if let Some(status) = made_mut(volume, "status") {
-        fill_text(status, "phase", "Pending");
-    }
-}
-
-pub(super) fn claim_default(claim: &mut Value) {
-    if let Some(spec) = made_mut(claim, "spec") {
-        pod::claim_spec_default(spec);
-    }
-    if let Some(status) = made_mut(claim, "status") {
         fill_text(status, "phase", "Pending");
     }
 }

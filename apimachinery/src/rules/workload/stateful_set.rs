@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::template_default;
+use crate::rules::claim::claim_default;
 use crate::rules::edit::{fill, fill_text, items_mut, made_mut, set, some_mut};
-use crate::rules::volume::claim_default;
 
 pub(in crate::rules) fn stateful_set_default(object: &mut Value) {
     let Some(spec) = made_mut(object, "spec") else { return };
