@@ -62,6 +62,12 @@ build_into() {
   case $tool in
   etcd) mv "$to/server" "$to/etcd" 2>/dev/null || mv "$to/v3" "$to/etcd" ;;
   conformance) go test -c -ldflags "$flags" -o "$to/e2e.test" k8s.io/kubernetes/test/e2e ;;
+  kwok)
+    # What simulated nodes and pods do, as kwok's own authors describe it.
+    local stages
+    stages=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
+    awk 'FNR == 1 {print "---"} {print}' "$stages"/node/{fast,heartbeat-with-lease}/node-*.yaml "$stages"/pod/fast/pod-*.yaml >"$to/kwok-stages.yaml"
+    ;;
   tools) mv "$to"/tools "$to/hosttool" ;;
   esac
 }

@@ -46,12 +46,14 @@ step() {
   rm -f "$log"
 }
 
+quiet() { "$@" >/dev/null 2>&1; }
+
 # wait_for SECONDS "what" command...: until the command succeeds.
 wait_for() {
   local limit=$1 what=$2 end
   shift 2
   end=$(($(date +%s) + limit))
-  until "$@" >/dev/null 2>&1; do
+  until "$@"; do
     [ "$(date +%s)" -lt "$end" ] || die "$what: not within $limit seconds"
     sleep 0.2
   done

@@ -179,7 +179,7 @@ ready() {
   local name=$1
   running "$name"
   shift
-  "$@"
+  quiet "$@"
 }
 
 kubectl() { "$RUN/bin/kubectl" --kubeconfig "$RUN/host.kubeconfig" "$@"; }
@@ -335,6 +335,7 @@ up() {
   say "wait for the node and its DNS"
   wait_for 60 "node $NODE_NAME Ready (see $NODE/log/kubelet.log)" ready kubelet node_ready
   wait_for 60 "cluster DNS ready (see $NODE/log/kubelet.log)" ready kubelet dns_ready
+  wait_for 60 "the controller manager's first work" ready kube-controller-manager kubectl get serviceaccount default
   running kube-proxy
   cat >"$RUN/host.json" <<E
 {

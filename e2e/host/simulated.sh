@@ -30,7 +30,7 @@ ready() {
     tail -n 15 "$SIM/$name.log" >&2
     die "$name stopped; the end of its log is above"
   fi
-  "$@"
+  quiet "$@"
 }
 
 nodes_ready() { [ "$(kubectl get nodes --no-headers | grep -c ' Ready ')" = 2 ]; }
@@ -56,9 +56,10 @@ up() {
     --use-service-account-credentials --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \
     --bind-address=127.0.0.1 --secure-port=$((base + 3)) --leader-elect=false
   start kube-scheduler --kubeconfig="$pki/scheduler.kubeconfig" --bind-address=127.0.0.1 --secure-port=$((base + 4)) --leader-elect=false
-  start kwok --kubeconfig="$RUN/host.kubeconfig" --manage-all-nodes --server-address="127.0.0.1:$((base + 5))"
+  start kwok --kubeconfig="$RUN/host.kubeconfig" --manage-all-nodes --node-lease-duration-seconds=40 --config="$RUN/bin/kwok-stages.yaml" --server-address="127.0.0.1:$((base + 5))"
   kubectl apply -f "$HOST_DIR/manifests/simulated-nodes.yaml" >/dev/null
   wait_for 60 "the simulated nodes Ready (see $SIM/kwok.log)" ready kwok nodes_ready
+  wait_for 60 "the controller manager's first work" ready kube-controller-manager kubectl get serviceaccount default
   for node in $(kubectl get nodes -o 'jsonpath={.items[*].metadata.name}'); do nodes="$nodes${nodes:+, }{\"name\": \"$node\", \"address\": \"127.0.0.1\"}"; done
   cat >"$RUN/host.json" <<E
 {
