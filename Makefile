@@ -1,15 +1,35 @@
-# Everything that a person types. Each target says what it does and how long it takes.
+# Everything that a person types. Each target says what it is doing and how long it takes.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+export HOST
 
-.PHONY: help
+.PHONY: help up down test check generate conformance bench host-up host-down
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: host-up
-host-up: ## start only the host cluster (HOST=local|kind|existing; default: kind where Docker answers, else local)
+up: ## build, get a host cluster (HOST=local|kind|existing), install Tenantry, create the virtual cluster demo
+	@e2e/host/up
+
+down: ## stop and remove exactly what make up made
+	@e2e/host/down
+
+test: ## all tests; the end-to-end ones on the host cluster of make up
+	@e2e/test
+
+check: ## format, lints, documentation, licences, chart, generated files
+	@e2e/check
+
+generate: ## write generated files anew from their sources
+	@apimachinery/generate/run.sh
+
+conformance: ## run a tier of the Kubernetes conformance suite: TIER=A|B|C|D TARGET=tenant|host PROCS=4
+	@e2e/conformance/run "$(TIER)" "$(or $(TARGET),tenant)"
+
+bench: ## measure beside the stock servers
+	@echo "error: there is no benchmark yet (e2e/bench)" >&2; exit 1
+
+host-up: ## start only the host cluster
 	@e2e/host/host-up
 
-.PHONY: host-down
 host-down: ## stop and remove the host cluster
 	@e2e/host/host-down

@@ -4,7 +4,6 @@
 
 BUSYBOX_IMAGE=docker.io/library/busybox:1
 AGNHOST_IMAGE=registry.k8s.io/e2e-test-images/agnhost:2.63.0
-TENANTRY_IMAGE=${TENANTRY_IMAGE:-localhost/tenantry:dev}
 
 # Debian's busybox-static installs this; a dynamic busybox would not run in an image of its own.
 busybox_static() {
@@ -32,7 +31,28 @@ images_build() {
 }
 
 # The program's own image: the binary, the shared libraries it needs, nothing else.
+# usage: image_tenantry BINARY NAME
 image_tenantry() {
-  "$RUN/bin/hosttool" image --out "$RUN/images/tenantry.tar" --ref "$TENANTRY_IMAGE" --file "usr/local/bin/tenantry=$1" \
+  "$RUN/bin/hosttool" image --out "$RUN/images/tenantry.tar" --ref "$2" --file "usr/local/bin/tenantry=$1" \
     --entrypoint /usr/local/bin/tenantry --user 65532:65532
+}
+
+# The suite's pods want tools of a whole distribution (curl, dig, ip): with debootstrap the images get a small Debian below.
+images_conformance() {
+  local root=$CACHE/conformance-rootfs agnhost
+  case $(host_kind) in local | kind) ;; *) return 0 ;; esac
+  if is_root && have apt-get && [ ! -d "$root" ]; then
+    have debootstrap || apt-get install -y -qq --no-install-recommends debootstrap
+    rm -rf "$root.tmp"
+    debootstrap --variant=minbase --include=curl,bind9-dnsutils,iproute2,iptables,netcat-openbsd,socat bookworm "$root.tmp"
+    mv "$root.tmp" "$root"
+  fi
+  [ -d "$root" ] || return 0
+  agnhost=$(readlink -f "$RUN/bin/agnhost")
+  "$RUN/bin/hosttool" image --out "$RUN/images/agnhost.tar" --ref "$AGNHOST_IMAGE" --root "$root" --file "agnhost=$agnhost" --entrypoint /agnhost --cmd pause
+  "$RUN/bin/hosttool" image --out "$RUN/images/dns.tar" --ref registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0 --root "$root" --cmd sleep --cmd 3600
+  "$RUN/bin/hosttool" image --out "$RUN/images/web.tar" --ref registry.k8s.io/e2e-test-images/nginx:1.15-4 --ref registry.k8s.io/e2e-test-images/nginx:1.27-0 \
+    --file "bin/busybox=$(busybox_static)" --file "www/index.html=$HOST_DIR/manifests/web.html" --entrypoint /bin/busybox --entrypoint httpd --entrypoint -f --entrypoint -p --entrypoint 80 --entrypoint -h --entrypoint /www
+  local name
+  for name in agnhost dns web; do "$HOST_DIR/load-image" "$RUN/images/$name.tar"; done
 }

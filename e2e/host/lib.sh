@@ -35,7 +35,9 @@ step() {
     while sleep 15; do say "  still: $what ($(($(date +%s) - began))s; $(tail -n 1 "$log" | cut -c1-100))"; done
   ) &
   ticker=$!
-  "$@" >"$log" 2>&1 </dev/null || rc=$?
+  # In the background, because `set -e` would not hold inside a function that stands left of `||`.
+  "$@" >"$log" 2>&1 </dev/null &
+  wait $! || rc=$?
   kill "$ticker" 2>/dev/null || true
   wait "$ticker" 2>/dev/null || true
   if [ "$rc" != 0 ]; then

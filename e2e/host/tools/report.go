@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/xml"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"sort"
 	"strings"
@@ -32,7 +34,6 @@ type problem struct {
 // spec is one conformance spec of the tier and how it went.
 type spec struct {
 	name, sig, outcome, why string
-	seconds                 float64
 }
 
 // report writes what a run of the conformance suite showed. A spec of the tier that the run lacks counts as not run, never as passed.
@@ -42,7 +43,8 @@ func report(args []string) error {
 	tiers := flags.String("tiers", "", "table of tiers: tier, sig, file, name; tab separated")
 	tier := flags.String("tier", "", "tier that was run")
 	heading := flags.String("heading", "", "one line that says what was run against what")
-	out := flags.String("out", "", "Markdown section to write")
+	section := flags.String("section", "", "name of the section that the run replaces")
+	out := flags.String("out", "", "Markdown file to write the section into")
 	_ = flags.Parse(args)
 
 	data, err := os.ReadFile(*source)
@@ -64,7 +66,7 @@ func report(args []string) error {
 		counts[s.outcome]++
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "## Tier %s: %d of %d passed\n\n%s\n\n", *tier, counts["passed"], len(specs), *heading)
+	fmt.Fprintf(&b, "## %s: %d of %d passed\n\n%s\n\n", *section, counts["passed"], len(specs), *heading)
 	fmt.Fprintf(&b, "Passed %d, failed %d, skipped %d, not run %d.\n", counts["passed"], counts["failed"], counts["skipped"], counts["not run"])
 	for _, outcome := range []string{"failed", "skipped", "not run", "passed"} {
 		if counts[outcome] == 0 {
@@ -83,7 +85,35 @@ func report(args []string) error {
 		}
 	}
 	fmt.Printf("tier %s: %d passed, %d failed, %d skipped, %d not run of %d\n", *tier, counts["passed"], counts["failed"], counts["skipped"], counts["not run"], len(specs))
-	return os.WriteFile(*out, []byte(b.String()), 0o644)
+	return replaceSection(*out, *section, b.String())
+}
+
+const preface = `# Conformance
+
+What the Kubernetes conformance suite says, tier by tier, of a virtual cluster (tenant) and of the host cluster below it. Written by
+` + "`make conformance TIER=A TARGET=tenant`" + `, never by hand; the tiers are those of e2e/conformance/tiers.tsv.
+`
+
+// replaceSection puts a section where an earlier run of the same name stood, or at the end.
+func replaceSection(file, name, text string) error {
+	begin, end := fmt.Sprintf("<!-- begin %s -->\n", name), fmt.Sprintf("<!-- end %s -->\n", name)
+	old, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		old, err = []byte(preface), nil
+	}
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(old), begin)
+	after := ""
+	if found {
+		if _, after, found = strings.Cut(rest, end); !found {
+			return fmt.Errorf("%s: section %q has no end", file, name)
+		}
+	} else {
+		before += "\n"
+	}
+	return os.WriteFile(file, []byte(before+begin+text+end+after), 0o644)
 }
 
 func tierSpecs(file, tier string) ([]*spec, error) {
@@ -116,7 +146,6 @@ func judge(specs []*spec, run junit) {
 				if !strings.Contains(c.Name, s.name) {
 					continue
 				}
-				s.seconds = c.Time
 				switch {
 				case c.Failure != nil:
 					s.outcome, s.why = "failed", firstLine(c.Failure)
