@@ -23,7 +23,7 @@ impl Access for Everyone {
         Ok(Entry::default())
     }
 
-    async fn identify(&self, _: &Origin, _: &HeaderMap) -> Result<User, ApiError> {
+    async fn identify(&self, _: &Origin, _: &HeaderMap, _: &Attributes<'_>) -> Result<User, ApiError> {
         Ok(User::internal("admin"))
     }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::impersonate::impersonate;
 use crate::auth::{Attributes, Authenticator, Authorized, Authorizer, User};
 use crate::tenants::{GateGuard, Tenants};
 use crate::tls::Peer;
@@ -41,11 +42,16 @@ pub trait Access: Send + Sync + 'static {
     fn enter(&self, tenant: TenantId) -> Result<Entry, ApiError>;
 
     /// Finds out who a request is from; impersonation headers are already followed in what this returns. Requests
-    /// without credentials are anonymous's.
+    /// without credentials are anonymous's. `attributes` say what the request wants; their user is not known yet.
     ///
     /// # Errors
     /// 401 for credentials that are not good, 403 for an impersonation that is not allowed.
-    async fn identify(&self, origin: &Origin, headers: &HeaderMap) -> Result<User, ApiError>;
+    async fn identify(
+        &self,
+        origin: &Origin,
+        headers: &HeaderMap,
+        attributes: &Attributes<'_>,
+    ) -> Result<User, ApiError>;
 
     /// Decides whether a user may do something.
     ///
@@ -80,12 +86,17 @@ impl Access for TenantAccess {
         Ok(Entry { guard: Some(guard), closing: tenant.gate().closing().clone() })
     }
 
-    async fn identify(&self, origin: &Origin, headers: &HeaderMap) -> Result<User, ApiError> {
+    async fn identify(
+        &self,
+        origin: &Origin,
+        headers: &HeaderMap,
+        attributes: &Attributes<'_>,
+    ) -> Result<User, ApiError> {
         let tenant = self.tenants.get(origin.tenant).ok_or_else(away)?;
-        if headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
-            return Err(ApiError::not_implemented("impersonation is not supported yet"));
-        }
-        self.authenticator.authenticate(&tenant, &origin.peer, headers).await
+        let user = self.authenticator.authenticate(&tenant, &origin.peer, headers).await?;
+        let attributes = Attributes { user: &user, ..*attributes };
+        let other = impersonate(&self.authorizer, origin.tenant, headers, &attributes).await?;
+        Ok(other.unwrap_or(user))
     }
 
     async fn authorize(&self, tenant: TenantId, attributes: &Attributes<'_>) -> Result<Authorized, ApiError> {

@@ -3,11 +3,17 @@
 pub mod attributes;
 pub mod authenticate;
 pub mod authorize;
+pub mod escalate;
+pub mod identity;
+pub mod impersonate;
 pub(crate) mod objects;
+mod oidc;
+mod reviews;
 pub mod token;
 pub mod user;
 
 pub use attributes::{Attributes, Authorized, Decision};
 pub use authenticate::Authenticator;
 pub use authorize::Authorizer;
+pub use identity::server_parts;
 pub use user::User;

@@ -110,7 +110,7 @@ async fn answer(
     label.set(&info);
     let access = Arc::clone(&shared.access);
     let entry = access.enter(origin.tenant)?;
-    let user = access.identify(&origin, &parts.headers).await?;
+    let user = access.identify(&origin, &parts.headers, &info.attributes(&User::default())).await?;
     let attributes = info.attributes(&user);
     let authorized = access.authorize(origin.tenant, &attributes).await?;
     if !authorized.allowed() {

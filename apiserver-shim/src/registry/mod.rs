@@ -57,6 +57,11 @@ impl Registry {
         Self { store, catalog, clock, admission: crate::admission::plugins(), host }
     }
 
+    /// Adds plugins that run after those there are.
+    pub fn add_admission(&mut self, plugins: Vec<Box<dyn Admission>>) {
+        self.admission.extend(plugins);
+    }
+
     /// The store below.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
