@@ -180,7 +180,7 @@ impl TenantClient for LocalClient {
             Patch::Strategic(value) => (PatchType::Strategic, value, false),
             Patch::Apply { object, force } => (PatchType::Apply, object, force),
         };
-        let patch = registry::Patch { kind, value, force };
+        let patch = registry::Patch { kind, value, force, strict: Vec::new() };
         if special::projected(&call).is_some() {
             return special::patch(&self.shared.registry, &call, &patch).await;
         }

@@ -81,7 +81,7 @@ pub(crate) fn options(
     let schema = schema_of(kind)?;
     let (given, canonical) = canonical(kind, &schema, bytes, encoding)?;
     if !given.kind.is_empty() && given.kind != kind.kind {
-        return Err(codec::cannot_be_handled(&given.kind_or(kind), &kind.kind, "unknown conversion"));
+        return Err(ApiError::bad_request(codec::unregistered(&given.kind_or(kind))));
     }
     report(call, canonical.strict)?;
     Ok(canonical.value)
@@ -139,7 +139,13 @@ fn canonical(
     }
     if let Encoding::Json { .. } = encoding {
         // Bytes that are malformed beyond this are told of by what reads all of them.
-        let given: TypeMeta = serde_json::from_slice(bytes).unwrap_or_default();
+        let given = match serde_json::from_slice(bytes) {
+            Ok(given) => given,
+            Err(_) => {
+                codec::parse(Format::Json, bytes, limits)?;
+                TypeMeta::default()
+            }
+        };
         let found = given.kind_or(kind);
         if !is_options(kind) {
             check_kind(&found, kind)?;
@@ -255,9 +261,37 @@ pub(crate) fn patch_type(headers: &HeaderMap, call: &Call) -> Result<PatchType, 
 /// 400 if it is malformed.
 pub(crate) fn patch(call: &Call, kind: PatchType, bytes: &[u8], force: bool) -> Result<Patch, ApiError> {
     let format = if kind == PatchType::Apply { Format::Yaml } else { Format::Json };
-    let parsed = codec::parse(format, bytes, Limits::of(&call.resource.gvk.kind))?;
-    report(call, parsed.duplicates)?;
-    Ok(Patch { kind, value: parsed.value, force })
+    let parsed = codec::parse_patch(format, bytes, Limits::of(&call.resource.gvk.kind))?;
+    let mut strict = parsed.duplicates;
+    match (kind, &parsed.value) {
+        (PatchType::Json, operations) => {
+            strict = strict.into_iter().map(|s| format!("json patch {s}")).collect();
+            strict.extend(apimachinery::patch::json::unknown_fields(operations));
+        }
+        (_, Value::Object(_) | Value::Null) => {}
+        (_, other) => {
+            return Err(ApiError::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                go_type(other)
+            )));
+        }
+    }
+    if kind == PatchType::Apply {
+        report(call, std::mem::take(&mut strict))?;
+    }
+    Ok(Patch { kind, value: parsed.value, force, strict })
+}
+
+/// What Go's JSON decoder calls a value.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 /// The canonical form of an object that a patch made.
@@ -302,20 +336,30 @@ fn fit(
     let given: TypeMeta =
         TypeMeta { api_version: text(&object, "apiVersion").to_owned(), kind: text(&object, "kind").to_owned() };
     let found = given.kind_or(kind);
-    check_kind(&found, kind)?;
+    let undecodable = |why: &str| apimachinery::patch::undecodable(&shown(), why);
+    check_kind(&found, kind).map_err(|e| undecodable(&e.message))?;
     let canonical = codec::canonicalise(schema, &found, &kind.kind, object.clone())
-        .map_err(|e| apimachinery::patch::undecodable(&shown(), &e.message))?;
+        .map_err(|e| undecodable(without_kind(&e.message)))?;
     let value = with_kind(canonical.value, kind)?;
+    let mut strict = patch.strict.clone();
+    strict.extend(canonical.strict);
     match call.field_validation {
-        FieldValidation::Strict if !canonical.strict.is_empty() => Err(apimachinery::patch::undecodable(
-            &shown(),
-            &format!("strict decoding error: {}", canonical.strict.join(", ")),
-        )),
+        FieldValidation::Strict if !strict.is_empty() => {
+            Err(undecodable(&format!("strict decoding error: {}", strict.join(", "))))
+        }
         FieldValidation::Warn => {
-            canonical.strict.iter().for_each(|c| call.warn(c.clone()));
+            strict.into_iter().for_each(|c| call.warn(c));
             Ok(value)
         }
         _ => Ok(value),
+    }
+}
+
+/// The reason in `Pod in version "v1" cannot be handled as a Pod: REASON`.
+fn without_kind(message: &str) -> &str {
+    match message.split_once(" cannot be handled as a ") {
+        Some((_, rest)) => rest.split_once(": ").map_or(message, |(_, why)| why),
+        None => message,
     }
 }
 
@@ -338,25 +382,15 @@ pub(crate) fn applied(call: &Call, live: Option<&Value>, config: &Value, force: 
     }
     let given = meta::namespace(config);
     if !given.is_empty() && given != call.namespace {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the object ({given}) does not match the namespace on the request ({})",
-            call.namespace
-        )));
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     if meta::at(config, &["metadata", "managedFields"]).is_some_and(|m| !m.is_null()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    let mut config = config.clone();
-    if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("name".to_owned(), Value::String(call.name.clone()));
-        if !call.namespace.is_empty() {
-            metadata.insert("namespace".to_owned(), Value::String(call.namespace.clone()));
-        }
-    }
-    let strict = codec::canonicalise(schema, kind, &kind.kind, config.clone())?.strict;
-    report(call, strict)?;
     let now = call.now_text();
-    let merged = crate::ownership::apply(&call.resource, live, &config, &call.manager, force, &now, &call.subresource)?;
+    let merged = crate::ownership::apply(&call.resource, live, config, &call.manager, force, &now, &call.subresource)?;
     let canonical = codec::canonicalise(schema, kind, &kind.kind, merged)?;
     with_kind(canonical.value, kind)
 }

@@ -65,7 +65,10 @@ impl Encoder {
                 return Err(ApiError::new(
                     406,
                     "NotAcceptable",
-                    "you requested PartialObjectMetadataList, but the requested object is not a list",
+                    format!(
+                        "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                        self.go_type(&self.resource.gvk.kind)
+                    ),
                 ));
             }
             As::Table { version } => {
@@ -110,12 +113,24 @@ impl Encoder {
                 return Err(ApiError::new(
                     406,
                     "NotAcceptable",
-                    "you requested PartialObjectMetadata, but the requested object is a list",
+                    format!(
+                        "you requested PartialObjectMetadata, but the requested object is a list ({})",
+                        self.go_type(&self.resource.list_kind)
+                    ),
                 ));
             }
             As::Table { version } => tables::table(&self.resource, version, self.include, true, &items, &metadata)?,
         };
         write(&shown, self.accepted.encoding, Some(&self.resource))
+    }
+
+    /// The Go type of the stock server that messages name.
+    fn go_type(&self, kind: &str) -> String {
+        if self.resource.custom {
+            return "*unstructured.Unstructured".to_owned();
+        }
+        let group = self.resource.gvk.group.split('.').next().unwrap_or_default();
+        format!("*{}.{kind}", if group.is_empty() { "core" } else { group })
     }
 
     fn splice_list(&self, listing: &Listing) -> Vec<u8> {

@@ -61,6 +61,8 @@ pub(crate) struct Offer {
     pub forms: bool,
     /// Whether this is a stream: there YAML is none.
     pub stream: bool,
+    /// Whether this is a collection.
+    pub list: bool,
     /// Whether this is a discovery root.
     pub discovery: bool,
 }
@@ -68,12 +70,12 @@ pub(crate) struct Offer {
 impl Offer {
     /// For objects of a resource.
     pub(crate) fn objects(protobuf: bool) -> Self {
-        Self { protobuf, forms: true, stream: false, discovery: false }
+        Self { protobuf, forms: true, stream: false, list: false, discovery: false }
     }
 
     /// For what is just written: statuses, discovery documents.
     pub(crate) fn plain() -> Self {
-        Self { protobuf: true, forms: false, stream: false, discovery: false }
+        Self { protobuf: true, forms: false, stream: false, list: false, discovery: false }
     }
 }
 
@@ -121,18 +123,30 @@ pub(crate) fn accept(headers: &HeaderMap, query: &Query, offer: Offer) -> Result
         return Ok(Accepted { encoding: Encoding::Json { pretty }, form: As::Object });
     }
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    clauses.iter().find_map(|clause| clause.meet(offer, pretty)).ok_or_else(|| not_acceptable(offer))
+    let met = clauses.iter().find_map(|clause| clause.meet(offer, pretty));
+    met.ok_or_else(|| not_acceptable(offer, clauses.iter().any(Clause::is_ours)))
 }
 
-fn not_acceptable(offer: Offer) -> ApiError {
-    let mut types = vec!["application/json"];
-    if !offer.stream {
-        types.push("application/yaml");
-    }
+/// A client that wants none of our media types gets another text than one that wants what this endpoint does not have.
+fn not_acceptable(offer: Offer, ours: bool) -> ApiError {
+    let mut types = vec!["application/json", "application/yaml"];
     if offer.protobuf {
         types.push("application/vnd.kubernetes.protobuf");
     }
-    ApiError::new(406, "NotAcceptable", format!("only the following media types are accepted: {}", types.join(", ")))
+    let streams = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+    let streams = &streams[..if offer.protobuf { 2 } else { 1 }];
+    if ours {
+        let list = if offer.stream { streams.join(", ") } else { types.join(", ") };
+        let message = format!("only the following media types are accepted: {list}");
+        return ApiError::new(406, "NotAcceptable", message);
+    }
+    if offer.list || offer.stream {
+        types.extend(streams);
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", "));
+    let mut error = ApiError::new(406, "NotAcceptable", message);
+    error.empty_details = true;
+    error
 }
 
 fn wants_pretty(headers: &HeaderMap, query: &Query) -> bool {
@@ -166,6 +180,11 @@ impl<'a> Clause<'a> {
             }
         }
         Some(Self { kind, parameters, quality })
+    }
+
+    fn is_ours(&self) -> bool {
+        let known = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+        known.contains(&self.kind) || matches!(self.kind, "*/*" | "application/*")
     }
 
     fn get(&self, key: &str) -> &'a str {

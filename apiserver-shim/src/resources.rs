@@ -57,6 +57,12 @@ impl Catalog {
         found.find(|r| r.gvr.version == r.storage_version).cloned().or(first)
     }
 
+    /// Whether a tenant has this group.
+    pub fn has_group(&self, tenant: TenantId, group: &str) -> bool {
+        let has = |groups: &[Group]| groups.iter().any(|g| g.name == group);
+        has(builtin::groups()) || self.custom(tenant).is_some_and(|c| has(&c.groups))
+    }
+
     /// Whether a tenant has anything in this version of a group.
     pub fn has_version(&self, tenant: TenantId, group: &str, version: &str) -> bool {
         let has =

@@ -102,7 +102,7 @@ impl ApiServer {
     }
 
     /// Replaces the OpenAPI documents: v2, and v3 by their paths (`api/v1`, `apis/apps/v1`). All are JSON.
-    pub fn set_openapi(&self, v2: Option<Bytes>, v3: Vec<(String, Bytes)>) {
+    pub fn set_openapi(&self, v2: Bytes, v3: Vec<(String, Bytes)>) {
         self.shared.documents.set(v2, v3);
     }
 

@@ -82,6 +82,22 @@ pub fn parse(format: Format, bytes: &[u8], limits: Limits<'_>) -> Result<Parsed,
         .map_err(|why| unrecognised(limits.kind, &why, bytes))
 }
 
+/// Reads a patch: JSON, or YAML for an apply. It may be any value.
+///
+/// # Errors
+/// 400 for what is malformed or nests too deeply, in the words of the stock server.
+pub fn parse_patch(format: Format, bytes: &[u8], limits: Limits<'_>) -> Result<Parsed, ApiError> {
+    let parsed = match format {
+        Format::Json => json::parse(bytes, limits.depth).map_err(|why| format!("error decoding patch: {why}")),
+        Format::Yaml => yaml::parse(bytes, limits.depth)
+            .map_err(|why| format!("error decoding YAML: error converting YAML to JSON: {why}")),
+        Format::Protobuf => {
+            return Err(ApiError::new(415, "UnsupportedMediaType", "patches are JSON or YAML"));
+        }
+    };
+    parsed.map_err(ApiError::bad_request)
+}
+
 /// A value as YAML in the style of `kubectl get -o yaml`.
 pub fn to_yaml(value: &Value) -> String {
     let mut out = String::new();

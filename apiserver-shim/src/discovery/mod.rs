@@ -27,7 +27,7 @@ pub(crate) async fn serve(exchange: &Exchange) -> Result<Response<Body>, ApiErro
     let segments: Vec<&str> = trimmed.split('/').skip(1).collect();
     let known = known_path(exchange, &segments);
     if known && !matches!(exchange.method, Method::GET | Method::HEAD) {
-        return if matches!(segments.as_slice(), ["api", _] | ["apis", _, _]) {
+        return if matches!(segments.as_slice(), ["api" | "apis", ..]) {
             let mut error = ApiError::new(
                 405,
                 "MethodNotAllowed",

@@ -2,18 +2,23 @@
 //!
 //! Source: KEP-2896; `k8s.io/kube-openapi/pkg/handler3`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use apimachinery::builtin;
 use apimachinery::status::ApiError;
 use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderValue, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::http::{Exchange, respond};
+
+const V2: &str = "v2";
 
 /// One document and its hash.
 #[derive(Clone, Debug)]
@@ -22,27 +27,54 @@ struct Document {
     etag: String,
 }
 
-/// The OpenAPI documents of what is built in, the same for all tenants. The host's own replace them.
+/// The OpenAPI documents of what is built in, the same for all tenants. Those of the table are unpacked when they are
+/// asked for; of them only the hashes stay in memory. The host's own replace them.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
-    v2: ArcSwapOption<Document>,
-    v3: ArcSwapOption<Vec<(String, Document)>>,
+    own: ArcSwapOption<HashMap<String, Document>>,
+    etags: Mutex<HashMap<String, String>>,
 }
 
 impl Documents {
     /// Replaces the documents: v2, and v3 by their paths (`api/v1`, `apis/apps/v1`). All are JSON.
-    pub(crate) fn set(&self, v2: Option<Bytes>, v3: Vec<(String, Bytes)>) {
-        self.v2.store(v2.map(|json| Arc::new(Document::new(json))));
-        let v3: Vec<(String, Document)> = v3.into_iter().map(|(path, json)| (path, Document::new(json))).collect();
-        self.v3.store(Some(Arc::new(v3)));
+    pub(crate) fn set(&self, v2: Bytes, v3: Vec<(String, Bytes)>) {
+        let documents = v3.into_iter().chain([(V2.to_owned(), v2)]);
+        let documents = documents.map(|(path, json)| (path, Document { etag: etag(&json), json })).collect();
+        self.own.store(Some(Arc::new(documents)));
+    }
+
+    fn paths(&self) -> Vec<String> {
+        match self.own.load_full() {
+            Some(own) => {
+                let mut paths: Vec<String> = own.keys().filter(|p| *p != V2).cloned().collect();
+                paths.sort();
+                paths
+            }
+            None => builtin::openapi_v3_paths().to_vec(),
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<Document> {
+        if let Some(own) = self.own.load_full() {
+            return own.get(path).cloned();
+        }
+        let json = unpack(path)?;
+        let etag = self.etags.lock().entry(path.to_owned()).or_insert_with(|| etag(&json)).clone();
+        Some(Document { json: json.into(), etag })
+    }
+
+    fn etag(&self, path: &str) -> Option<String> {
+        if self.own.load().is_none()
+            && let Some(known) = self.etags.lock().get(path)
+        {
+            return Some(known.clone());
+        }
+        self.find(path).map(|d| d.etag)
     }
 }
 
-impl Document {
-    fn new(json: Bytes) -> Self {
-        let etag = etag(&json);
-        Self { json, etag }
-    }
+fn unpack(path: &str) -> Option<Vec<u8>> {
+    if path == V2 { Some(builtin::openapi_v2()) } else { builtin::openapi_v3_document(path) }
 }
 
 /// The hash by which documents are told apart: SHA-512, in capitals.
@@ -50,13 +82,16 @@ pub(super) fn etag(bytes: &[u8]) -> String {
     Sha512::digest(bytes).iter().map(|b| format!("{b:02X}")).collect()
 }
 
-fn away() -> ApiError {
-    ApiError::unavailable("the OpenAPI documents are not loaded yet")
-}
-
 /// `/openapi/v2`
 pub(super) fn v2(exchange: &Exchange) -> Result<Response<Body>, ApiError> {
-    let document = exchange.shared.documents.v2.load_full().ok_or_else(away)?;
+    let wanted = exchange.headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
+    if !["application/json", "*/*", "application/*"].iter().any(|t| wanted.contains(t)) {
+        let mut response = respond::text(406, "");
+        response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+        return Ok(response);
+    }
+    let document = exchange.shared.documents.find(V2);
+    let document = document.ok_or_else(|| ApiError::internal("there is no OpenAPI v2 document"))?;
     let mut response = answer(exchange, &document);
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
     Ok(response)
@@ -64,45 +99,45 @@ pub(super) fn v2(exchange: &Exchange) -> Result<Response<Body>, ApiError> {
 
 /// `/openapi/v3`
 pub(super) fn v3_index(exchange: &Exchange) -> Result<Response<Body>, ApiError> {
-    let documents = exchange.shared.documents.v3.load_full().ok_or_else(away)?;
-    let paths: Map<String, Value> = documents
-        .iter()
-        .map(|(path, d)| (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", d.etag)})))
-        .collect();
-    let body = json!({ "paths": paths }).to_string();
+    let documents = &exchange.shared.documents;
+    let mut paths = Map::new();
+    for path in documents.paths() {
+        if let Some(etag) = documents.etag(&path) {
+            paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={etag}")}));
+        }
+    }
+    let body = Value::Object(Map::from_iter([("paths".to_owned(), Value::Object(paths))])).to_string();
     Ok(respond::bytes(200, "text/plain; charset=utf-8", body.into_bytes(), &exchange.headers))
 }
 
 /// `/openapi/v3/PATH`
 pub(super) fn v3(exchange: &Exchange, path: &str) -> Result<Response<Body>, ApiError> {
-    let documents = exchange.shared.documents.v3.load_full().ok_or_else(away)?;
-    let Some((_, document)) = documents.iter().find(|(p, _)| p == path) else {
+    let Some(document) = exchange.shared.documents.find(path).filter(|_| path != V2) else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_FOUND;
         return Ok(response);
     };
-    match exchange.query.get("hash") {
+    let hash = exchange.query.get("hash");
+    let mut response = match hash {
         Some(hash) if hash != document.etag => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
             let to = format!("/openapi/v3/{path}?hash={}", document.etag);
-            let headers = response.headers_mut();
             if let Ok(to) = HeaderValue::from_str(&to) {
-                headers.insert(LOCATION, to);
+                response.headers_mut().insert(LOCATION, to);
             }
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.append(VARY, HeaderValue::from_static("Accept"));
-            Ok(response)
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            tag(&mut response, &document);
+            response
         }
-        hash => {
-            let mut response = answer(exchange, document);
-            response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
-            if hash.is_some() {
-                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
-            }
-            Ok(response)
-        }
+        _ => answer(exchange, &document),
+    };
+    let headers = response.headers_mut();
+    headers.append(VARY, HeaderValue::from_static("Accept"));
+    if hash.is_some_and(|h| h == document.etag) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
+    Ok(response)
 }
 
 fn answer(exchange: &Exchange, document: &Document) -> Response<Body> {
@@ -115,8 +150,12 @@ fn answer(exchange: &Exchange, document: &Document) -> Response<Body> {
     } else {
         respond::bytes(200, "application/json", document.json.to_vec(), &exchange.headers)
     };
-    if let Ok(tag) = HeaderValue::from_str(&quoted) {
+    tag(&mut response, document);
+    response
+}
+
+fn tag(response: &mut Response<Body>, document: &Document) {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.etag)) {
         response.headers_mut().insert(ETAG, tag);
     }
-    response
 }

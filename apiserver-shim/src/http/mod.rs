@@ -105,8 +105,14 @@ async fn answer(
     label: Arc<crate::metrics::RequestLabel>,
 ) -> Result<Response<Body>, ApiError> {
     let (parts, body) = request.into_parts();
-    let info = RequestInfo::parse(parts.method.as_str(), parts.uri.path(), &query)
-        .map_err(|e| ApiError::internal(format!("failed to create RequestInfo: {e}")))?;
+    let info = match RequestInfo::parse(parts.method.as_str(), parts.uri.path(), &query) {
+        Ok(info) => info,
+        Err(why) => {
+            let path = parts.uri.path();
+            let text = format!("Internal Server Error: {path:?}: failed to create RequestInfo: {why}, {path}\n");
+            return Ok(respond::text(500, text));
+        }
+    };
     label.set(&info);
     let access = Arc::clone(&shared.access);
     let entry = access.enter(origin.tenant)?;

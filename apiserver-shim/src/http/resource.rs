@@ -24,7 +24,7 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     let catalog = exchange.registry().catalog();
     let tenant = exchange.origin.tenant;
     let Some(resource) = catalog.find(tenant, &info.gvr()) else {
-        return if catalog.has_version(tenant, &info.group, &info.version) {
+        return if catalog.has_group(tenant, &info.group) {
             Err(no_such_resource())
         } else {
             Ok(respond::no_such_path())
@@ -53,8 +53,19 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     if !allowed || (info.verb == "deletecollection" && everywhere) {
         return Err(not_allowed());
     }
-    if info.depth > 3 || (info.verb == "create" && info.named_by_path && info.subresource.is_empty()) {
+    if info.depth > 3 {
         return Err(no_such_resource());
+    }
+    let needs_name = matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete");
+    let takes_name = needs_name || !info.subresource.is_empty() || !info.named_by_path || info.verb != "create";
+    if (needs_name && !info.named_by_path) || !takes_name || exchange.method == http::Method::HEAD {
+        return Err(not_allowed());
+    }
+    if info.named_by_path
+        && let Some(wrong) = apimachinery::rules::names::path_segment(&info.name).first()
+    {
+        let name = apimachinery::field::quote(&info.name);
+        return Err(ApiError::bad_request(format!("Name parameter invalid: {name}: {wrong}")));
     }
     let mut call = Call::new(tenant, exchange.user.clone(), resource, exchange.shared.clock.now());
     call.namespace = if call.resource.namespaced { info.namespace.clone() } else { String::new() };
@@ -126,14 +137,15 @@ async fn get(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiError
         return Ok(object(exchange, &call, &encoder, 200, encoder.object(value)?));
     }
     if let Some(version) = exchange.query.get("resourceVersion").filter(|v| !v.is_empty()) {
-        exchange.registry().reach(crate::registry::parse_revision(version)?).await?;
+        exchange.registry().reach(crate::registry::parse_revision_at(version)?).await?;
     }
     let live = exchange.registry().get(&call).await?;
     Ok(object(exchange, &call, &encoder, 200, encoder.live(&live)?))
 }
 
 async fn list(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiError> {
-    let encoder = encoder(exchange, &call.resource, offer(&call.resource))?;
+    let offer = Offer { list: true, ..offer(&call.resource) };
+    let encoder = encoder(exchange, &call.resource, offer)?;
     let query = ListQuery::parse(&exchange.query, false)?;
     let listing = exchange.registry().list(&call, &query).await?;
     Ok(object(exchange, &call, &encoder, 200, encoder.list(&listing)?))

@@ -296,10 +296,10 @@ impl Registry {
         query: &ListQuery,
     ) -> Result<(Option<Revision>, smol_str::SmolStr), ApiError> {
         if !query.continue_token.is_empty() {
+            let token = decode(&query.continue_token)?;
             if !matches!(query.resource_version.as_str(), "" | "0") {
                 return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let token = decode(&query.continue_token)?;
             let at = u64::try_from(token.rv).ok();
             let prefix = if call.namespace.is_empty() { String::new() } else { format!("{}/", call.namespace) };
             return Ok((at, format!("{prefix}{}", token.start).into()));
@@ -340,17 +340,29 @@ impl Registry {
     }
 }
 
-/// A `resourceVersion` of a list or watch.
+/// A `resourceVersion` of a list.
 ///
 /// # Errors
 /// 400 if it is no decimal integer.
 pub fn parse_revision(text: &str) -> Result<Revision, ApiError> {
-    text.parse().map_err(|_| {
-        let shown = apimachinery::field::quote(text);
-        ApiError::bad_request(format!(
-            "invalid resource version: resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: invalid syntax"
-        ))
-    })
+    text.parse().map_err(|_| ApiError::bad_request(format!("invalid resource version: {}", bad_revision(text))))
+}
+
+/// A `resourceVersion` of a get or watch.
+///
+/// # Errors
+/// 500 if it is no decimal integer: that is what the stock server says.
+pub fn parse_revision_at(text: &str) -> Result<Revision, ApiError> {
+    text.parse().map_err(|_| ApiError::new(500, "", bad_revision(text)))
+}
+
+fn bad_revision(text: &str) -> String {
+    format!("resourceVersion: Invalid value: {}: {}", apimachinery::field::quote(text), bad_integer(text))
+}
+
+/// What Go says of text that is no unsigned integer.
+pub(super) fn bad_integer(text: &str) -> String {
+    format!("strconv.ParseUint: parsing {}: invalid syntax", apimachinery::field::quote(text))
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> ApiError {

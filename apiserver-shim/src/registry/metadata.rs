@@ -122,12 +122,17 @@ pub(super) fn validate(object: &Value, resource: &Resource, rule: NameRule, erro
     annotations(metadata, &path.child("annotations"), errors);
     owners(metadata, &path.child("ownerReferences"), errors);
     finalizers(metadata, &path.child("finalizers"), errors);
+    if !resource.custom {
+        standard_finalizers(metadata, &path.child("finalizers"), errors);
+    }
     managed_fields(metadata, &path.child("managedFields"), errors);
 }
 
 /// What is wrong with a change of `metadata`, beyond [`validate`].
 pub(super) fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("metadata");
+    let empty = Map::new();
+    let fields = meta::metadata(new).unwrap_or(&empty);
     if meta::metadata(old).is_some_and(|m| m.contains_key("deletionTimestamp")) {
         let before = meta::list_at(old, &["metadata", "finalizers"]);
         let mut extra: Vec<String> = meta::list_at(new, &["metadata", "finalizers"])
@@ -153,6 +158,10 @@ pub(super) fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
             errors.invalid(&path.child(key), now.unwrap_or(&Value::Null), IMMUTABLE);
         }
     }
+    labels(fields, &path.child("labels"), errors);
+    annotations(fields, &path.child("annotations"), errors);
+    owners(fields, &path.child("ownerReferences"), errors);
+    managed_fields(fields, &path.child("managedFields"), errors);
 }
 
 fn strings<'a>(metadata: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = (&'a String, &'a str)> {
@@ -222,6 +231,17 @@ fn finalizers(metadata: &Map<String, Value>, path: &Path, errors: &mut Errors) {
     }
     if all.contains(&ORPHAN) && all.contains(&FOREGROUND) {
         errors.invalid(path, list, &format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set"));
+    }
+}
+
+/// Built-in kinds take finalizers without a domain only if they are known.
+fn standard_finalizers(metadata: &Map<String, Value>, path: &Path, errors: &mut Errors) {
+    let list = metadata.get("finalizers").and_then(Value::as_array);
+    for (i, name) in list.into_iter().flatten().enumerate().filter_map(|(i, f)| Some((i, f.as_str()?))) {
+        if !name.contains('/') && !matches!(name, ORPHAN | FOREGROUND | "kubernetes") {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid_str(&path.index(i), name, why);
+        }
     }
 }
 

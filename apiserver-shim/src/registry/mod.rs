@@ -32,7 +32,7 @@ use tenant_client::host::Host;
 pub use call::{Call, FieldValidation};
 pub use convert::{from_storage, to_storage};
 pub use delete::Deleted;
-pub use list::{ListQuery, Listing, MatchVersion, parse_revision};
+pub use list::{ListQuery, Listing, MatchVersion, parse_revision, parse_revision_at};
 pub use options::{DeleteOptions, WriteOptions};
 pub use patch::Patch;
 pub use read::Live;

@@ -18,6 +18,8 @@ pub struct Patch {
     pub value: Value,
     /// Apply: take over what others own.
     pub force: bool,
+    /// What strict field validation has to say of the patch itself.
+    pub strict: Vec<String>,
 }
 
 impl Registry {
@@ -37,6 +39,7 @@ impl Registry {
             };
             let patched = patched(call, live, patch)?;
             let new = self.defaulted(call, decode::patched(call, patched, patch)?)?;
+            super::update::check_name(call, &new)?;
             Ok(managed::record_update(&call.resource, live, new, &call.manager, &now, &call.subresource))
         };
         self.modify(call, None, false, &change).await

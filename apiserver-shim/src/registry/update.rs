@@ -8,6 +8,7 @@ use apimachinery::status::ApiError;
 use serde_json::{Map, Value, json};
 use store::{Precondition, StoreError, Write};
 
+use super::list::bad_integer;
 use super::{
     Call, Live, Registry, convert, encode, metadata, place, precondition, put, rules_of, set_revision, store_error,
 };
@@ -35,19 +36,9 @@ impl Registry {
     /// # Errors
     /// 404 if there is none and its kind is not created by a PUT, 409 if `resourceVersion` or `uid` are not the present ones.
     pub async fn update(&self, call: &Call, mut object: Value) -> Result<Updated, ApiError> {
+        check_name(call, &object)?;
         let fields = metadata::metadata_mut(&mut object)?;
         metadata::ensure_namespace(fields, &call.resource, &call.namespace)?;
-        let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
-        if name != call.name {
-            return Err(if name.is_empty() {
-                ApiError::bad_request("name must be provided")
-            } else {
-                ApiError::bad_request(format!(
-                    "the name of the object ({name}) does not match the name on the URL ({})",
-                    call.name
-                ))
-            });
-        }
         metadata::dedup_owners(fields, call);
         let uid = fields.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
         let object = self.defaulted(call, object)?;
@@ -142,6 +133,10 @@ impl Registry {
         let mut errors = Errors::default();
         metadata::validate(&new, &call.resource, NameRule::PathSegment, &mut errors);
         metadata::validate_update(&new, old, &mut errors);
+        if !call.resource.custom {
+            // The rules of built-in kinds check metadata once more; clients see the causes twice.
+            metadata::validate_update(&new, old, &mut errors);
+        }
         rules.validate_update(&new, old, &context, &mut errors);
         if !errors.is_empty() {
             return Err(ApiError::invalid(&call.resource.gvk, &call.name, &errors));
@@ -209,14 +204,22 @@ impl Registry {
         match given.parse::<u64>() {
             Ok(revision) if revision == live.revision => Ok(()),
             Ok(_) => Err(ApiError::modified(&call.resource.group_resource(), &call.name)),
-            Err(_) => {
-                let mut errors = Errors::default();
-                let path = apimachinery::field::Path::new("metadata").child("resourceVersion");
-                errors.invalid_str(&path, given, "must be a decimal integer");
-                Err(ApiError::invalid(&call.resource.gvk, &call.name, &errors))
-            }
+            Err(_) => Err(ApiError::new(500, "", bad_integer(given))),
         }
     }
+}
+
+/// An object must have the name that the path has.
+pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), ApiError> {
+    let name = meta::name(object);
+    if name == call.name {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(if name.is_empty() {
+        format!("the name of the object ({} based on URL) was undeterminable: name must be provided", call.name)
+    } else {
+        format!("the name of the object ({name}) does not match the name on the URL ({})", call.name)
+    }))
 }
 
 /// Whether the last finalizer of an object that waits for deletion went away.

@@ -14,7 +14,7 @@ use store::{Change, Cursor, RangeQuery, Record, Revision, Scope, StoreError};
 
 use super::EventKind;
 use crate::encode::WatchEncoder;
-use crate::registry::{Call, ListQuery, Live, Registry, parse_revision, place, rules_of, store_error};
+use crate::registry::{Call, ListQuery, Live, Registry, parse_revision_at, place, rules_of, store_error};
 
 /// How many objects of the initial state are read at once.
 const INITIAL_PAGE: usize = 256;
@@ -60,7 +60,7 @@ impl Source {
         query.check_fields(&call)?;
         let wanted = match query.resource_version.as_str() {
             "" => 0,
-            text => parse_revision(text)?,
+            text => parse_revision_at(text)?,
         };
         let from_state = query.send_initial_events.unwrap_or(wanted == 0);
         if from_state && wanted > 0 {
