@@ -19,6 +19,7 @@ pub mod rules;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod table;
 pub mod tenant;
 #[cfg(test)]
 mod testing;

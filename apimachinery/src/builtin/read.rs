@@ -226,6 +226,7 @@ fn resource(
         storage_version_hash: entry.hash,
         schema: KindSchema { schema: schema.clone(), root },
         custom: false,
+        printer_columns: Vec::new(),
     }
 }
 
