@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod builtin;
 pub mod codec;
+pub mod cron;
 pub mod envelope;
 pub mod field;
 pub mod gvk;

@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::edit::{fill, fill_text, items_mut, made_mut, set, some_mut};
+use crate::rules::edit::{fill, fill_text, items_mut, made_mut, set, some_mut};
 
 const CLIENT_IP_TIMEOUT_SECONDS: i64 = 10_800;
 
-pub(super) fn service_default(service: &mut Value) {
+pub(in crate::rules) fn service_default(service: &mut Value) {
     let Some(spec) = made_mut(service, "spec") else { return };
     fill_text(spec, "sessionAffinity", "None");
     match spec.get("sessionAffinity").and_then(Value::as_str) {
-        Some("None") => super::edit::remove(spec, "sessionAffinityConfig"),
+        Some("None") => crate::rules::edit::remove(spec, "sessionAffinityConfig"),
         Some("ClientIP") => {
             let timeout = spec.pointer("/sessionAffinityConfig/clientIP/timeoutSeconds").is_some_and(|t| !t.is_null());
             if !timeout {
