@@ -72,6 +72,9 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     call.name = if info.named_by_path { info.name.clone() } else { String::new() };
     call.subresource = info.subresource.clone();
     call.manager = exchange.agent();
+    if let Some(text) = deprecation(&call.resource) {
+        call.warn(text);
+    }
     match info.verb.as_str() {
         "get" => get(&exchange, call).await,
         "list" => list(&exchange, call).await,
@@ -82,6 +85,15 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
         "delete" => delete(&exchange, call, request.into_body()).await,
         "deletecollection" => delete_collection(&exchange, call, request.into_body()).await,
         _ => Err(not_allowed()),
+    }
+}
+
+/// What clients are told of built-in resources that are on their way out.
+fn deprecation(resource: &Resource) -> Option<&'static str> {
+    match (resource.gvr.group.as_str(), resource.gvr.version.as_str(), resource.gvr.resource.as_str()) {
+        ("", "v1", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "v1", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
     }
 }
 
