@@ -42,6 +42,11 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
         return Err(no_such_resource());
     }
     if stream::is_stream(&resource, &info.subresource) {
+        let mut call = Call::new(tenant, exchange.user.clone(), Arc::clone(&resource), exchange.shared.clock.now());
+        call.namespace = info.namespace.clone();
+        // A proxied service may carry scheme and port with its name.
+        call.name = info.name.split(':').find(|s| !matches!(*s, "http" | "https")).unwrap_or_default().to_owned();
+        exchange.registry().get(&call).await?;
         return stream::serve(exchange, request).await;
     }
     let verbs = match resource.subresource(&info.subresource) {
@@ -113,7 +118,7 @@ fn not_allowed() -> ApiError {
 
 /// Custom resources have no protobuf form.
 fn offer(resource: &Resource) -> Offer {
-    Offer::objects(!resource.custom)
+    Offer { forms: resource.allows("get"), ..Offer::objects(!resource.custom) }
 }
 
 fn encoder(exchange: &Exchange, resource: &Arc<Resource>, offer: Offer) -> Result<Encoder, ApiError> {
