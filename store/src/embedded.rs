@@ -3,6 +3,7 @@
 //! One thread writes. It takes all transactions that wait, checks their preconditions, makes them durable with one
 //! fsync, applies them to the state in memory, and only then answers. Readers share a lock with that last step alone.
 
+mod backup;
 mod cursor;
 mod disk;
 mod frame;
@@ -29,6 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::backup::RestoreError;
 use self::cursor::{Place, Topics};
 use self::disk::{Disk, DiskFile, Folder};
 use self::log::Log;

@@ -16,7 +16,7 @@ mod stats;
 #[cfg(test)]
 mod suite;
 
-pub use embedded::{Embedded, OpenError, Options};
+pub use embedded::{Embedded, OpenError, Options, RestoreError};
 pub use retention::{Keeper, Retention};
 pub use stats::{Buckets, Stats};
 
