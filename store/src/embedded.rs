@@ -272,9 +272,12 @@ impl io::Write for Sequential {
 /// came in.
 fn prepare(mut writes: Vec<Write>) -> Result<Vec<Write>, StoreError> {
     let mut bytes = 0;
-    let mut collections = HashSet::with_capacity(writes.len());
+    let mut collections = HashSet::new();
     for write in &writes {
         let (collection, name) = (&write.key.collection.name, &write.key.name);
+        if collection.contains('\0') {
+            return Err(StoreError::BadTransaction("a collection's name has a NUL"));
+        }
         if collection.is_empty() || name.is_empty() {
             return Err(StoreError::BadTransaction("a collection or record has an empty name"));
         }
