@@ -51,7 +51,36 @@ pub enum TenantError {
 #[derive(Debug, Default)]
 struct Served {
     by_id: HashMap<TenantId, Arc<Tenant>>,
+    /// Hostnames and ports of those that are served, and of those that are about to be.
     by_hostname: HashMap<String, TenantId>,
+    by_port: HashMap<u16, TenantId>,
+}
+
+impl Served {
+    /// Takes a spec's hostnames and port for a tenant, if no other tenant has them.
+    fn reserve(&mut self, id: TenantId, spec: &TenantSpec) -> Result<(), SpecError> {
+        for name in &spec.hostnames {
+            if self.by_hostname.get(name).is_some_and(|owner| *owner != id) {
+                return Err(SpecError::HostnameTaken(name.clone()));
+            }
+        }
+        if self.by_port.get(&spec.port).is_some_and(|owner| *owner != id) {
+            return Err(SpecError::PortTaken(spec.port));
+        }
+        self.by_hostname.extend(spec.hostnames.iter().map(|name| (name.clone(), id)));
+        if spec.port != 0 {
+            self.by_port.insert(spec.port, id);
+        }
+        Ok(())
+    }
+
+    /// Gives up what a tenant holds beyond what its present spec says; all of it if it is not served.
+    fn settle(&mut self, id: TenantId) {
+        let spec = self.by_id.get(&id).map(|tenant| tenant.spec());
+        let keeps_name = |name: &String| spec.as_ref().is_some_and(|s| s.hostnames.contains(name));
+        self.by_hostname.retain(|name, owner| *owner != id || keeps_name(name));
+        self.by_port.retain(|port, owner| *owner != id || spec.as_ref().is_some_and(|s| s.port == *port));
+    }
 }
 
 /// The tenants that are attached, and the records of all.
@@ -83,6 +112,7 @@ impl Tenants {
             let id: TenantId = found.name.parse().map_err(|_| wrong("its key is no uuid".to_owned()))?;
             let kept: TenantRecord = serde_json::from_slice(&found.value).map_err(|e| wrong(e.to_string()))?;
             if kept.attached {
+                this.served.write().reserve(id, &kept.spec)?;
                 this.serve(id, kept).await?;
             }
         }
@@ -98,7 +128,13 @@ impl Tenants {
         spec.check(id)?;
         let lock = self.lock(id).await;
         let _busy = lock.lock().await;
-        self.check_free(id, &spec)?;
+        self.served.write().reserve(id, &spec)?;
+        let attached = self.attach_reserved(id, spec).await;
+        self.served.write().settle(id);
+        attached
+    }
+
+    async fn attach_reserved(&self, id: TenantId, spec: TenantSpec) -> Result<Arc<Tenant>, TenantError> {
         let kept = match self.record(id).await? {
             Some(mut kept) => {
                 if !kept.attached || kept.spec != spec {
@@ -211,20 +247,6 @@ impl Tenants {
         Arc::clone(self.busy.lock().await.entry(id).or_default())
     }
 
-    fn check_free(&self, id: TenantId, spec: &TenantSpec) -> Result<(), SpecError> {
-        let served = self.served.read();
-        for name in &spec.hostnames {
-            if served.by_hostname.get(name).is_some_and(|owner| *owner != id) {
-                return Err(SpecError::HostnameTaken(name.clone()));
-            }
-        }
-        let taken = |t: &Arc<Tenant>| t.id() != id && t.spec().port == spec.port;
-        if spec.port != 0 && served.by_id.values().any(taken) {
-            return Err(SpecError::PortTaken(spec.port));
-        }
-        Ok(())
-    }
-
     async fn record(&self, id: TenantId) -> Result<Option<TenantRecord>, TenantError> {
         let Some(found) = self.store.get(&record::key(id)).await? else { return Ok(None) };
         let wrong = |e: serde_json::Error| TenantError::Record { id: id.to_string(), reason: e.to_string() };
@@ -244,17 +266,16 @@ impl Tenants {
     async fn serve(&self, id: TenantId, mut kept: TenantRecord) -> Result<Arc<Tenant>, TenantError> {
         let authority = Authority::from_der(kept.ca_certificate.clone(), kept.ca_key.clone());
         let created: Timestamp = kept.created.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-        if kept.bootstrapped != bootstrap::VERSION {
-            bootstrap::write_all(self.store.as_ref(), id, &authority, created).await?;
+        let store = self.store.as_ref();
+        let addresses = bootstrap::write_addresses(store, id, &kept.spec, created);
+        if kept.bootstrapped == bootstrap::VERSION {
+            addresses.await?;
+        } else {
+            futures::try_join!(bootstrap::write_all(store, id, &authority, created), addresses)?;
             kept.bootstrapped = bootstrap::VERSION;
             self.put(id, &kept).await?;
         }
-        bootstrap::write_addresses(self.store.as_ref(), id, &kept.spec, created).await?;
         let mut served = self.served.write();
-        served.by_hostname.retain(|_, owner| *owner != id);
-        for name in &kept.spec.hostnames {
-            served.by_hostname.insert(name.clone(), id);
-        }
         let tenant = match served.by_id.get(&id) {
             Some(tenant) => {
                 if *tenant.spec() != kept.spec {
@@ -276,8 +297,9 @@ impl Tenants {
     async fn stop_serving(&self, id: TenantId) {
         let tenant = {
             let mut served = self.served.write();
-            served.by_hostname.retain(|_, owner| *owner != id);
-            served.by_id.remove(&id)
+            let tenant = served.by_id.remove(&id);
+            served.settle(id);
+            tenant
         };
         let Some(tenant) = tenant else { return };
         self.changed.send_modify(|n| *n += 1);

@@ -1,5 +1,6 @@
 //! The file that a client needs.
 
+use apimachinery::codec::to_yaml;
 use apimachinery::tenant::TenantId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +9,7 @@ use serde_json::json;
 use super::authority::{Authority, Issued};
 use crate::tenants::server_name;
 
-/// A kubeconfig for a tenant behind `server` (a URL), as JSON, which is YAML too.
+/// A kubeconfig for a tenant behind `server` (a URL), as YAML.
 ///
 /// The server is told which tenant by `tls-server-name`, so the URL may be any address of the shared port.
 pub fn kubeconfig(id: TenantId, authority: &Authority, client: &Issued, server: &str, name: &str) -> String {
@@ -35,5 +36,5 @@ pub fn kubeconfig(id: TenantId, authority: &Authority, client: &Issued, server: 
         "contexts": [{"name": context, "context": {"cluster": context, "user": user}}],
         "current-context": context,
     });
-    format!("{file:#}\n")
+    to_yaml(&file)
 }
