@@ -6,13 +6,14 @@ use std::sync::Arc;
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
 use apimachinery::status::ApiError;
+use apimachinery::table::Include;
 use apimachinery::{builtin, codec, meta};
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::negotiate::{Accepted, As, Encoding};
 use crate::registry::{Listing, Live, from_storage, place};
-use crate::tables::{self, Include};
+use crate::tables;
 use crate::watch::EventKind;
 
 /// Writes objects of one resource as one client wants them.
@@ -21,17 +22,19 @@ pub(crate) struct Encoder {
     accepted: Accepted,
     resource: Arc<Resource>,
     include: Include,
+    /// When the request came: what ages are counted from.
+    now: jiff::Timestamp,
     /// Objects are stored as they are served and JSON is wanted: bytes are spliced.
     splice: bool,
 }
 
 impl Encoder {
     /// For objects of this resource.
-    pub(crate) fn new(accepted: Accepted, resource: Arc<Resource>, include: Include) -> Self {
+    pub(crate) fn new(accepted: Accepted, resource: Arc<Resource>, include: Include, now: jiff::Timestamp) -> Self {
         let splice = accepted.form == As::Object
             && accepted.encoding == Encoding::Json { pretty: false }
             && place::storage_kind(&resource) == resource.gvk;
-        Self { accepted, resource, include, splice }
+        Self { accepted, resource, include, now, splice }
     }
 
     /// What the client gets.
@@ -73,7 +76,15 @@ impl Encoder {
             }
             As::Table { version } => {
                 let rv = meta::text(&object, "resourceVersion").to_owned();
-                tables::table(&self.resource, version, self.include, true, &[object], &json!({"resourceVersion": rv}))?
+                tables::table(
+                    &self.resource,
+                    version,
+                    self.include,
+                    true,
+                    &[object],
+                    &json!({"resourceVersion": rv}),
+                    self.now,
+                )?
             }
         };
         write(&shown, self.accepted.encoding, Some(&self.resource))
@@ -119,7 +130,9 @@ impl Encoder {
                     ),
                 ));
             }
-            As::Table { version } => tables::table(&self.resource, version, self.include, true, &items, &metadata)?,
+            As::Table { version } => {
+                tables::table(&self.resource, version, self.include, true, &items, &metadata, self.now)?
+            }
         };
         write(&shown, self.accepted.encoding, Some(&self.resource))
     }
@@ -299,7 +312,7 @@ impl WatchEncoder {
                 let rv = meta::text(&object, "resourceVersion").to_owned();
                 let metadata = json!({"resourceVersion": rv});
                 let (resource, include) = (&self.encoder.resource, self.encoder.include);
-                tables::table(resource, version, include, self.first, &[object], &metadata)?
+                tables::table(resource, version, include, self.first, &[object], &metadata, self.encoder.now)?
             }
             As::Object | As::Discovery => object,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
 use apimachinery::status::ApiError;
+use apimachinery::table::Include;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,7 +17,7 @@ use crate::encode::{Encoder, WatchEncoder};
 use crate::negotiate::{self, As, Offer};
 use crate::registry::{Call, DeleteOptions, Deleted, ListQuery, WriteOptions, from_storage};
 use crate::special;
-use crate::tables::Include;
+use crate::tables;
 
 /// Answers a request about a resource.
 pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<Response<Body>, ApiError> {
@@ -124,10 +125,10 @@ fn offer(resource: &Resource) -> Offer {
 fn encoder(exchange: &Exchange, resource: &Arc<Resource>, offer: Offer) -> Result<Encoder, ApiError> {
     let accepted = negotiate::accept(&exchange.headers, &exchange.query, offer)?;
     let include = match accepted.form {
-        As::Table { .. } => Include::parse(&exchange.query)?,
+        As::Table { .. } => tables::include(&exchange.query)?,
         _ => Include::default(),
     };
-    Ok(Encoder::new(accepted, Arc::clone(resource), include))
+    Ok(Encoder::new(accepted, Arc::clone(resource), include, exchange.shared.clock.now()))
 }
 
 fn object(exchange: &Exchange, call: &Call, encoder: &Encoder, code: u16, bytes: Vec<u8>) -> Response<Body> {
