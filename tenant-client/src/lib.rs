@@ -6,7 +6,6 @@
 //! the cluster that pods really run on.
 
 pub mod host;
-pub mod work;
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 use super::*;
 use crate::suite::{collection, put, suite};
 
-mod backup;
 mod disk;
 mod model;
 
