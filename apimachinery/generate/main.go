@@ -72,7 +72,9 @@ func main() {
 	}
 	write(out, "types.json.zst", table.table())
 	write(out, "resources.json.zst", groups)
-	write(out, "columns.json.zst", table.columns(groups))
+	columns := table.columns(groups)
+	write(out, "columns.json.zst", columns)
+	write(out, "testrows.json.zst", table.rows(columns))
 	write(out, "testvectors.json.zst", table.vectors())
 
 	served := map[schema.GroupVersion]bool{{Group: "autoscaling", Version: "v1"}: true, {Group: "", Version: "v1"}: true}

@@ -103,11 +103,12 @@ func (t *types) structOf(of reflect.Type) int {
 	t.structs = append(t.structs, def)
 	doc := t.docs.schema(def.name)
 	def.atomic = doc.str("x-kubernetes-map-type") == "atomic"
-	t.addFields(def, doc, of, nil, true)
+	t.addFields(def, doc, of, nil, true, "")
 	return i
 }
 
-func (t *types) addFields(def *structDef, doc object, of reflect.Type, prefix []int, proto bool) {
+// addFields adds the fields of a Go struct and of those embedded in it; embedded names the latter, ending in a dot.
+func (t *types) addFields(def *structDef, doc object, of reflect.Type, prefix []int, proto bool, embedded string) {
 	for i := range of.NumField() {
 		f := of.Field(i)
 		tag := strings.Split(f.Tag.Get("json"), ",")
@@ -121,10 +122,10 @@ func (t *types) addFields(def *structDef, doc object, of reflect.Type, prefix []
 				inner = inner.Elem()
 			}
 			if hasNumber {
-				t.addFields(def, doc, inner, append(append([]int{}, prefix...), number), proto)
+				t.addFields(def, doc, inner, append(append([]int{}, prefix...), number), proto, embedded+f.Name+".")
 			} else {
 				// Without a number of its own protobuf leaves the embedded struct out (TypeMeta).
-				t.addFields(def, doc, inner, prefix, false)
+				t.addFields(def, doc, inner, prefix, false, embedded+f.Name+".")
 			}
 			continue
 		}
@@ -135,7 +136,7 @@ func (t *types) addFields(def *structDef, doc object, of reflect.Type, prefix []
 		if hasNumber && proto {
 			path = append(append([]int{}, prefix...), number)
 		}
-		def.fields = append(def.fields, t.field(def, doc.sub("properties").sub(tag[0]), f, tag, path))
+		def.fields = append(def.fields, t.field(def, doc.sub("properties").sub(tag[0]), f, tag, path, embedded))
 	}
 }
 
@@ -152,8 +153,9 @@ func protoNumber(f reflect.StructField) (int, bool) {
 }
 
 // field is [name, numbers, type, flags, extras]: flags are "n" nullable, "e" omitempty, "z" omitzero, "m" merge,
-// "k" retainKeys, "r" replace; extras are the default, the merge key and the name of the Go type, where there are any.
-func (t *types) field(def *structDef, doc object, f reflect.StructField, tag []string, path []int) any {
+// "k" retainKeys, "r" replace; extras are the default, the merge key, the name of the Go type and those of embedded Go structs on the way, where
+// there are any.
+func (t *types) field(def *structDef, doc object, f reflect.StructField, tag []string, path []int, embedded string) any {
 	of, flags := f.Type, ""
 	if of.Kind() == reflect.Pointer {
 		of = of.Elem()
@@ -187,6 +189,9 @@ func (t *types) field(def *structDef, doc object, f reflect.StructField, tag []s
 	}
 	if key := f.Tag.Get("patchMergeKey"); key != "" {
 		extras["k"] = key
+	}
+	if embedded != "" && embedded != "TypeMeta." {
+		extras["e"] = embedded
 	}
 	if name := of.String(); name != t.goName(ty) {
 		extras["g"] = name

@@ -168,6 +168,11 @@ impl Errors {
         self.push(ErrorType::Invalid, path, with_detail(format!("Invalid value: {}", quote(value)), detail));
     }
 
+    /// The field's value, which is not shown, is not allowed.
+    pub fn invalid_without_value(&mut self, path: &Path, detail: &str) {
+        self.push(ErrorType::Invalid, path, with_detail("Invalid value".to_owned(), detail));
+    }
+
     /// The field's value is none of `supported`.
     pub fn not_supported(&mut self, path: &Path, value: &Value, supported: &[&str]) {
         let list: Vec<String> = supported.iter().map(|s| quote(s)).collect();

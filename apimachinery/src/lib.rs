@@ -6,7 +6,7 @@
 pub mod apply;
 pub mod builtin;
 pub mod codec;
-pub mod crd;
+pub mod cron;
 pub mod envelope;
 pub mod field;
 pub mod gvk;
@@ -20,6 +20,7 @@ pub mod rules;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod table;
 pub mod tenant;
 #[cfg(test)]
 mod testing;

@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 
 use crate::gvk::{GroupResource, GroupVersionKind, GroupVersionResource};
 use crate::schema::KindSchema;
+use crate::table::CustomColumn;
 
 /// A resource in one version, as it is served.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Resource {
     pub schema: KindSchema,
     /// Whether this comes from a CustomResourceDefinition.
     pub custom: bool,
+    /// Columns of a custom resource's table after the name: its `additionalPrinterColumns`.
+    pub printer_columns: Vec<CustomColumn>,
 }
 
 /// A subresource as discovery has it.

@@ -156,6 +156,8 @@ pub struct Struct {
     by_number: Box<[u32]>,
     /// Some fields lie in nested messages of protobuf.
     pub(crate) nested: bool,
+    /// Fields that Go has in an embedded struct, and its name with a dot behind it; only error messages show it.
+    pub(crate) embedded: Vec<(SmolStr, SmolStr)>,
 }
 
 /// An arena of structs that refer to each other.

@@ -140,8 +140,8 @@ fn canonical(
     if let Encoding::Json { .. } = encoding {
         // Bytes that are malformed beyond this are told of by what reads all of them.
         let given = match serde_json::from_slice(bytes) {
-            Ok(given) => given,
-            Err(_) => {
+            Ok(given) if bytes.trim_ascii_start().starts_with(b"{") => given,
+            _ => {
                 codec::parse(Format::Json, bytes, limits)?;
                 TypeMeta::default()
             }

@@ -274,11 +274,15 @@ impl WatchEncoder {
     /// A bookmark: an object of the watched kind with nothing but a revision.
     pub(crate) fn bookmark(&mut self, revision: u64, initial: bool, out: &mut BytesMut) {
         let kind = &self.encoder.resource.gvk;
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata});
+        let mut object = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata});
+        let schema = &self.encoder.resource.schema;
+        if let Some(fields) = object.as_object_mut().filter(|_| !self.encoder.resource.custom) {
+            schema.schema.settle(schema.root(), fields);
+        }
         // A bookmark is only a hint: one that can't be written is left out.
         let before = out.len();
         if self.value(EventKind::Bookmark, object, out).is_err() {

@@ -1,1 +1,22 @@
-//! placeholder
+//! What a kube-controller-manager does, for all tenants at once.
+//!
+//! One follower of the change log, one fair queue, one set of workers. A controller maps a change to the names of the
+//! objects to look at and, when its turn comes, compares what is with what should be: state is read through the tenant
+//! seam each time, nothing is cached, so a tenant in which nothing happens costs nothing.
+
+mod claim;
+mod context;
+mod controller;
+mod deployment;
+mod endpoints;
+mod engine;
+mod events;
+mod metrics;
+mod namespace;
+mod object;
+mod pods;
+mod replicas;
+mod serviceaccount;
+
+pub use engine::{Config, Controllers};
+pub use metrics::Metrics;

@@ -5,46 +5,87 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-packages() {
-  case $1 in
-  kubernetes)
-    printf 'k8s.io/kubernetes/cmd/%s\n' kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl
-    echo k8s.io/kubernetes/test/images/agnhost
-    ;;
-  etcd) echo go.etcd.io/etcd/server/v3 ;;
-  coredns) echo github.com/coredns/coredns ;;
-  kwok) echo sigs.k8s.io/kwok/cmd/kwok ;;
-  helm) echo helm.sh/helm/v3/cmd/helm ;;
-  kind) echo sigs.k8s.io/kind ;;
-  conformance) echo github.com/onsi/ginkgo/v2/ginkgo ;;
-  tools) echo . ;;
-  *) die "build.sh: unknown tool '$1' (known: kubernetes etcd coredns kwok helm kind conformance tools)" ;;
-  esac
+# A recipe runs in its module's folder and leaves programs in the folder $1. Programs learn their version, and the Kubernetes version that
+# they are made for, from the linker.
+
+recipe_kubernetes() {
+  local c=k8s.io/kubernetes/cmd
+  compile "$1" "$(kubernetes_version)" $c/kube-apiserver $c/kube-controller-manager $c/kube-scheduler $c/kubelet $c/kube-proxy $c/kubectl \
+    k8s.io/kubernetes/test/images/agnhost
+}
+
+recipe_conformance() {
+  compile "$1" "" github.com/onsi/ginkgo/v2/ginkgo
+  go test -c -ldflags "-s -w $(kubernetes_version)" -o "$1/e2e.test" k8s.io/kubernetes/test/e2e
+}
+
+recipe_etcd() {
+  compile "$1" "" go.etcd.io/etcd/server/v3
+  mv "$1/server" "$1/etcd"
+}
+
+recipe_coredns() { compile "$1" "" github.com/coredns/coredns; }
+
+recipe_kind() { compile "$1" "" sigs.k8s.io/kind; }
+
+recipe_kwok() {
+  local stages
+  compile "$1" "" sigs.k8s.io/kwok/cmd/kwok
+  # What simulated nodes and pods do, as kwok's own authors describe it.
+  stages=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
+  awk 'FNR == 1 {print "---"} {print}' "$stages"/node/{fast,heartbeat-with-lease}/node-*.yaml "$stages"/pod/fast/pod-*.yaml >"$1/kwok-stages.yaml"
+}
+
+recipe_helm() {
+  local minor flags package
+  minor=$(version k8s.io/client-go)
+  minor=${minor#v0.}
+  flags="-X helm.sh/helm/v3/internal/version.version=$(version helm.sh/helm/v3)"
+  for package in chartutil lint/rules; do
+    flags="$flags -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=${minor%%.*}"
+  done
+  compile "$1" "$flags" helm.sh/helm/v3/cmd/helm
+}
+
+recipe_tools() {
+  compile "$1" "" .
+  mv "$1/tools" "$1/hosttool"
+}
+
+kubernetes_version() {
+  local v minor
+  v=$(version k8s.io/kubernetes)
+  minor=${v#v1.}
+  echo "-X k8s.io/component-base/version.gitVersion=$v -X k8s.io/client-go/pkg/version.gitVersion=$v" \
+    "-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=${minor%%.*}"
+}
+
+version() { go list -m -f '{{.Version}}' "$1"; }
+
+# compile FOLDER LINKER-FLAGS PACKAGE...
+compile() {
+  local to=$1 flags=$2
+  shift 2
+  go build -ldflags "-s -w $flags" -o "$to/" "$@"
 }
 
 source_dir() { if [ "$1" = tools ]; then echo "$HOST_DIR/tools"; else echo "$HOST_DIR/build/$1"; fi; }
 
-version_flags() {
-  local v minor
-  v=$(cd "$HOST_DIR/build/kubernetes" && go list -m -f '{{.Version}}' k8s.io/kubernetes)
-  minor=${v#v1.}
-  printf -- '-s -w'
-  printf -- ' -X %s.gitVersion='"$v" k8s.io/component-base/version k8s.io/client-go/pkg/version
-  printf -- ' -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=%s' "${minor%%.*}"
-}
-
 build() {
-  local tool=$1 src hash out tmp
-  src=$(source_dir "$tool")
-  hash=$( (cd "$src" && cat -- *.go go.* && declare -f packages version_flags build_into && go version) | git hash-object --stdin | cut -c1-12)
+  local tool=$1 hash out tmp
+  declare -f "recipe_$tool" >/dev/null || die "build.sh: unknown tool '$tool' (known: kubernetes etcd coredns kwok helm kind conformance tools)"
+  cd "$(source_dir "$tool")"
+  hash=$( (cat -- *.go go.*; declare -f "recipe_$tool" compile kubernetes_version; go version) | git hash-object --stdin | cut -c1-12)
   out=$CACHE/$tool-$hash
   if [ ! -d "$out" ]; then
     mkdir -p "$CACHE"
     tmp=$(mktemp -d "$CACHE/.building-$tool.XXXXXX")
     # shellcheck disable=SC2064
     trap "rm -rf '$tmp'" EXIT
-    build_into "$tool" "$src" "$tmp"
-    mv -T "$tmp" "$out" 2>/dev/null || mv "$tmp" "$out"
+    "recipe_$tool" "$tmp"
+    # Another checkout may have been faster; its result is as good.
+    mv -T "$tmp" "$out" 2>/dev/null || [ -d "$out" ] || mv "$tmp" "$out"
+    rm -rf "$tmp"
     trap - EXIT
   fi
   mkdir -p "$RUN/bin"
@@ -52,25 +93,6 @@ build() {
   printf '%s\n' "$out" >"$RUN/bin/.$tool"
 }
 
-build_into() {
-  local tool=$1 src=$2 to=$3 flags='-s -w'
-  case $tool in kubernetes | conformance) flags=$(version_flags) ;; esac
-  cd "$src"
-  export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false'
-  # shellcheck disable=SC2046
-  go build -ldflags "$flags" -o "$to/" $(packages "$tool")
-  case $tool in
-  etcd) mv "$to/server" "$to/etcd" 2>/dev/null || mv "$to/v3" "$to/etcd" ;;
-  conformance) go test -c -ldflags "$flags" -o "$to/e2e.test" k8s.io/kubernetes/test/e2e ;;
-  kwok)
-    # What simulated nodes and pods do, as kwok's own authors describe it.
-    local stages
-    stages=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
-    awk 'FNR == 1 {print "---"} {print}' "$stages"/node/{fast,heartbeat-with-lease}/node-*.yaml "$stages"/pod/fast/pod-*.yaml >"$to/kwok-stages.yaml"
-    ;;
-  tools) mv "$to"/tools "$to/hosttool" ;;
-  esac
-}
-
-have go || die "the Go toolchain is missing: install Go $(awk '/^go /{print $2}' "$HOST_DIR/build/kubernetes/go.mod") or newer (https://go.dev/dl/)"
+have go || die "the Go toolchain is missing: install Go 1.26 or newer (https://go.dev/dl/)"
+export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false'
 for tool in "$@"; do build "$tool"; done

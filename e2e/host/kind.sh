@@ -13,12 +13,8 @@ check() {
 exists() { "$RUN/bin/kind" get clusters 2>/dev/null | grep -qx "$INSTANCE"; }
 
 up() {
-  local tar nodes="" name address
+  local nodes="" name address
   exists || step "create the kind cluster $INSTANCE" "$RUN/bin/kind" create cluster --name "$INSTANCE" --kubeconfig "$RUN/host.kubeconfig" --wait 120s
-  for tar in "$RUN"/images/*.tar; do
-    say "load image $(basename "$tar" .tar)"
-    "$HOST_DIR/load-image" "$tar"
-  done
   while read -r name address; do
     nodes="$nodes${nodes:+, }{\"name\": \"$name\", \"address\": \"$address\"}"
   done < <(kubectl get nodes -o 'jsonpath={range .items[*]}{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}')

@@ -26,18 +26,23 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 # step "what is done" command...: runs it, says so when it takes long, shows its output when it fails.
 step() {
-  local what=$1 log began ticker rc=0
+  local what=$1 log began ticker rc
   shift
   log=$(mktemp "${TMPDIR:-/tmp}/tenantry-step.XXXXXX")
   began=$(date +%s)
   say "$what"
   (
-    while sleep 15; do say "  still: $what ($(($(date +%s) - began))s; $(tail -n 1 "$log" | cut -c1-100))"; done
+    while sleep 15 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do say "  still: $what ($(($(date +%s) - began))s; $(tail -n 1 "$log" | cut -c1-100))"; done
   ) &
   ticker=$!
-  # In the background, because `set -e` would not hold inside a function that stands left of `||`.
-  "$@" >"$log" 2>&1 </dev/null &
-  wait $! || rc=$?
+  # Not `... || rc=$?`: inside a function that stands left of `||`, set -e does not hold.
+  set +e
+  (
+    set -e
+    "$@"
+  ) >"$log" 2>&1 </dev/null
+  rc=$?
+  set -e
   kill "$ticker" 2>/dev/null || true
   wait "$ticker" 2>/dev/null || true
   if [ "$rc" != 0 ]; then

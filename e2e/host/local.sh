@@ -27,7 +27,7 @@ check() {
     die "not installed: $packages (Debian's names); install them, this machine has no apt-get to do it"
   [ -n "$(cgroup_roots)" ] || die "no cgroup file system with a memory controller under /sys/fs/cgroup: pods cannot run here"
   unshare --fork --pid --mount --net --uts --ipc true 2>/dev/null || die "this root may not create namespaces (unshare failed): run outside of this sandbox, or with its --privileged"
-  [ -n "$(free_slot)" ] || die "no free network slot: links tenantry0 to tenantry15 exist, or routes to 10.200-10.223.0.0 are in use (ip route)"
+  [ -n "$(free_slot)" ] || die_no_slot
 }
 
 # --- cgroups -------------------------------------------------------------------------------------------------------------------------
@@ -82,6 +82,10 @@ slot_is_free() {
     [ -z "$(ip -4 route show root "$(slot_net "$1").0/24"; ip -4 route show root "$(slot_pods "$1")"; ip -4 route show root "$(slot_services "$1")")" ]
 }
 
+die_no_slot() {
+  die "no free network slot ${HOST_SLOT:-among 0 to 15}: a link tenantry${HOST_SLOT:-N} exists, or there are routes into 10.200.0.0-10.223.255.255 (ip link; ip route)"
+}
+
 free_slot() {
   local slot
   for slot in ${HOST_SLOT:-$(seq 0 15)}; do
@@ -116,7 +120,7 @@ E
     ip route add "$SERVICES" via "$NODE_IP" dev "$LINK"
     return
   done
-  die "no free network slot: links tenantry0 to tenantry15 exist, or routes to 10.200-10.223.0.0 are in use (ip route)"
+  die_no_slot
 }
 
 # Lets the node reach what the machine reaches (registries, name servers). HOST_EGRESS=no leaves the machine's packet filter alone.

@@ -3,6 +3,7 @@
 //! One thread writes. It takes all transactions that wait, checks their preconditions, makes them durable with one
 //! fsync, applies them to the state in memory, and only then answers. Readers share a lock with that last step alone.
 
+mod backup;
 mod cursor;
 mod disk;
 mod frame;
@@ -29,6 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::backup::RestoreError;
 use self::cursor::{Place, Topics};
 use self::disk::{Disk, DiskFile, Folder};
 use self::log::Log;
@@ -270,9 +272,12 @@ impl io::Write for Sequential {
 /// came in.
 fn prepare(mut writes: Vec<Write>) -> Result<Vec<Write>, StoreError> {
     let mut bytes = 0;
-    let mut collections = HashSet::with_capacity(writes.len());
+    let mut collections = HashSet::new();
     for write in &writes {
         let (collection, name) = (&write.key.collection.name, &write.key.name);
+        if collection.contains('\0') {
+            return Err(StoreError::BadTransaction("a collection's name has a NUL"));
+        }
         if collection.is_empty() || name.is_empty() {
             return Err(StoreError::BadTransaction("a collection or record has an empty name"));
         }

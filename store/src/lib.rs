@@ -16,7 +16,7 @@ mod stats;
 #[cfg(test)]
 mod suite;
 
-pub use embedded::{Embedded, OpenError, Options};
+pub use embedded::{Embedded, OpenError, Options, RestoreError};
 pub use retention::{Keeper, Retention};
 pub use stats::{Buckets, Stats};
 
@@ -148,7 +148,8 @@ pub enum StoreError {
         current: Revision,
     },
     /// The transaction is malformed: it is empty, writes twice to one collection (a watcher tells its
-    /// changes apart by their revision), has an empty name or one longer than 1024 bytes, or more than 16 MiB.
+    /// changes apart by their revision), has an empty name, one longer
+    /// than 1024 bytes or a NUL in a collection's name, or more than 16 MiB.
     #[error("bad transaction: {0}")]
     BadTransaction(&'static str),
     /// The disk (or the etcd behind the store) is full, failed or away. Whether the write is durable is not known
@@ -175,7 +176,7 @@ pub enum StoreError {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Does all writes or none. Once it was polled, dropping the future does not undo it. To delete what is not there
-    /// is no change, but has a revision.
+    /// is no change.
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
     /// The present record of a key.

@@ -17,9 +17,9 @@ pub struct Retention {
 }
 
 impl Default for Retention {
-    /// Ten minutes, a million changes, 512 MiB.
+    /// Ten minutes, a million changes, 256 MiB.
     fn default() -> Self {
-        Self { age: Duration::from_secs(600), changes: 1_000_000, bytes: 512 << 20 }
+        Self { age: Duration::from_secs(600), changes: 1_000_000, bytes: 256 << 20 }
     }
 }
 

@@ -164,6 +164,7 @@ pub(crate) async fn malformed_transactions_are_refused(store: Shared) {
         vec![],
         vec![put(&pods, "", "1")],
         vec![put(&collection(1, ""), "x", "1")],
+        vec![put(&collection(1, "a\0b"), "x", "1")],
         vec![put(&pods, &long, "1")],
         vec![put(&pods, "x", "1"), put(&pods, "x", "2")],
         vec![put(&pods, "x", "1"), put(&pods, "y", "2")],

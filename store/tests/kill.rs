@@ -1,5 +1,7 @@
 //! A process that is killed while it writes loses nothing that it acknowledged and uses no revision twice.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! What things cost in memory, counted by the allocator: deterministic, so the bounds are tight.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
 use std::alloc::System;
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 //! the cluster that pods really run on.
 
 pub mod host;
+pub mod work;
 
 use std::sync::Arc;
 

@@ -8,7 +8,9 @@ use super::read::{parse, unpack};
 /// Four bytes with the length of a packed index, the index, and the packed documents one after the other.
 const DOCUMENTS: &[u8] = include_bytes!("../../data/openapi.zst");
 
-static INDEX: LazyLock<(Vec<String>, HashMap<String, &'static [u8]>)> = LazyLock::new(|| {
+type Index = (Vec<String>, HashMap<String, &'static [u8]>);
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
     let (length, rest) = DOCUMENTS.split_at(4);
     let length = length.iter().fold(0, |n, b| n << 8 | usize::from(*b));
     let (index, mut rest) = rest.split_at(length);

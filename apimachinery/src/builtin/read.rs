@@ -55,6 +55,8 @@ struct FieldExtras {
     merge_key: Option<SmolStr>,
     #[serde(rename = "g")]
     go_type: Option<SmolStr>,
+    #[serde(rename = "e")]
+    embedded: Option<SmolStr>,
 }
 
 pub(super) fn types() -> (Schema, HashMap<GroupVersionKind, StructId>) {
@@ -65,8 +67,14 @@ pub(super) fn types() -> (Schema, HashMap<GroupVersionKind, StructId>) {
             StructEntry::Plain((name, fields)) => (name, fields, false),
             StructEntry::Atomic((name, fields, _)) => (name, fields, true),
         };
+        let embedded = fields.iter().filter_map(|entry| match entry {
+            FieldEntry::More((name, _, _, _, extras)) => Some((name.clone(), extras.embedded.clone()?)),
+            FieldEntry::Plain(_) => None,
+        });
+        let embedded = embedded.collect();
         let mut def = Struct::new(name, fields.into_iter().map(field).collect());
         def.atomic = atomic;
+        def.embedded = embedded;
         schema.add(def);
     }
     let kinds = file.kinds.into_iter().map(|(g, v, k, id)| (GroupVersionKind::new(g, v, k), StructId(id))).collect();
@@ -226,6 +234,7 @@ fn resource(
         storage_version_hash: entry.hash,
         schema: KindSchema { schema: schema.clone(), root },
         custom: false,
+        printer_columns: Vec::new(),
     }
 }
 

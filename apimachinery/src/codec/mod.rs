@@ -78,7 +78,7 @@ pub fn parse(format: Format, bytes: &[u8], limits: Limits<'_>) -> Result<Parsed,
         }
     };
     parsed
-        .and_then(|parsed| refuse_scalar(&parsed.value).map(|()| parsed))
+        .and_then(|parsed| refuse_unknowable(&parsed.value).map(|()| parsed))
         .map_err(|why| unrecognised(limits.kind, &why, bytes))
 }
 
@@ -105,19 +105,39 @@ pub fn to_yaml(value: &Value) -> String {
     out
 }
 
-/// What the stock server says of a text that is well-formed but no object.
-fn refuse_scalar(value: &Value) -> Result<(), String> {
-    let found = match value {
-        Value::Object(_) | Value::Null => return Ok(()),
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
+/// What the stock server says of a text that is well-formed but whose kind it cannot tell.
+fn refuse_unknowable(value: &Value) -> Result<(), String> {
+    let wrong = |found: &str, place: &str| {
+        Err(format!("couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go {place}"))
     };
-    Err(format!(
-        "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type \
-         struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-    ))
+    let object = match value {
+        Value::Object(object) => object,
+        Value::Null => return Ok(()),
+        other => {
+            let place = r#"value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+            return wrong(go_kind(other), place);
+        }
+    };
+    for key in ["apiVersion", "kind"] {
+        if let Some(other) = object.get(key).filter(|v| !v.is_string() && !v.is_null()) {
+            return wrong(go_kind(other), &format!("struct field .{key} of type string"));
+        }
+    }
+    match object.get("apiVersion").and_then(Value::as_str) {
+        Some(version) if version.matches('/').count() > 1 => Err(format!("unexpected GroupVersion string: {version}")),
+        _ => Ok(()),
+    }
+}
+
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 /// What the stock server says of a body that names no kind.

@@ -52,7 +52,8 @@ impl<'a> Trail<'a> {
         let mut innermost = None;
         self.each(&mut |step| {
             if let Step::Field(def, field) = step {
-                names.push(field.name.as_str());
+                let embedded = def.embedded.iter().find(|(name, _)| *name == field.name);
+                names.push(format!("{}{}", embedded.map_or("", |(_, of)| of.as_str()), field.name));
                 innermost = Some(def);
             }
         });

@@ -167,6 +167,80 @@ fn bad_objects_are_refused_in_the_words_of_the_stock_server() {
 
 /// Messages that a stock kube-apiserver 1.36.3 gave for these bodies.
 #[test]
+fn bad_pods_are_refused_in_the_words_of_the_stock_server() {
+    let (schema, kind) = schema("", "v1", "Pod");
+    let quantity = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+    for (spec, want) in [
+        (
+            r#"{"volumes":[{"name":"a","emptyDir":"x"}]}"#,
+            "json: cannot unmarshal string into Go struct field Volume.spec.volumes.VolumeSource.emptyDir of type v1.EmptyDirVolumeSource",
+        ),
+        (
+            r#"{"containers":[{"livenessProbe":{"httpGet":{"port":true}}}]}"#,
+            "json: cannot unmarshal bool into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.port of type int32",
+        ),
+        (
+            r#"{"containers":[{"livenessProbe":{"httpGet":1}}]}"#,
+            "json: cannot unmarshal number into Go struct field Probe.spec.containers.livenessProbe.ProbeHandler.httpGet of type v1.HTTPGetAction",
+        ),
+        (r#"{"containers":[{"resources":{"limits":{"cpu":"abc"}}}]}"#, quantity),
+        (r#"{"containers":[{"resources":{"limits":{"cpu":true}}}]}"#, quantity),
+        (
+            r#"{"containers":[{"resources":{"limits":[]}}]}"#,
+            "json: cannot unmarshal array into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList",
+        ),
+        (
+            r#"{"restartPolicy":1}"#,
+            "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy",
+        ),
+        (
+            r#"{"tolerations":[{"operator":1}],"hostAliases":1}"#,
+            "json: cannot unmarshal number into Go struct field Toleration.spec.tolerations.operator of type v1.TolerationOperator",
+        ),
+        (
+            r#"{"containers":{}}"#,
+            "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        (
+            r#"{"containers":["x"]}"#,
+            "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type v1.Container",
+        ),
+        (
+            r#"{"ephemeralContainers":[{"name":1}]}"#,
+            "json: cannot unmarshal number into Go struct field EphemeralContainer.spec.ephemeralContainers.EphemeralContainerCommon.name of type string",
+        ),
+        (
+            r#"{"terminationGracePeriodSeconds":"1","priority":99999999999}"#,
+            "json: cannot unmarshal string into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64",
+        ),
+    ] {
+        let body = format!(r#"{{"kind":"Pod","apiVersion":"v1","spec":{spec}}}"#);
+        let error = decode_json(&schema, &kind, body.as_bytes(), Limits::of("Pod")).unwrap_err();
+        assert_eq!(error.message, format!(r#"Pod in version "v1" cannot be handled as a Pod: {want}"#));
+    }
+}
+
+#[test]
+fn a_body_that_does_not_tell_its_kind_is_refused() {
+    for (body, want) in [
+        (
+            "[]",
+            r#"couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (5b5d)"#,
+        ),
+        (
+            r#"{"kind":1}"#,
+            r#"couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({"kind":1})"#,
+        ),
+        (r#"{"apiVersion":"a/b/c"}"#, r#"unexpected GroupVersion string: a/b/c ({"apiVersion":"a/b/c"})"#),
+    ] {
+        let want = format!("the object provided is unrecognized (must be of type ConfigMap): {want}");
+        assert_eq!(parse(Format::Json, body.as_bytes(), Limits::of("ConfigMap")).unwrap_err().message, want);
+    }
+    assert_eq!(parse(Format::Json, b"null", Limits::of("ConfigMap")).unwrap().value, Value::Null);
+}
+
+/// Messages that a stock kube-apiserver 1.36.3 gave for these bodies.
+#[test]
 fn malformed_json_is_refused_in_the_words_of_the_stock_server() {
     for (body, want) in [
         ("", "unexpected end of JSON input (<empty>)"),

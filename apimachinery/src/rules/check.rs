@@ -182,3 +182,22 @@ fn first_bad_label(at: &At<'_, '_>, text: &str, check: fn(&str) -> Vec<String>, 
         at.invalid_text(errors, text, &format!("validating label {}: {detail}", crate::field::quote(label)));
     }
 }
+
+/// A domain, a slash and a path: `acme.io/foo`.
+pub fn domain_prefixed_path(at: &At<'_, '_>, errors: &mut Errors) {
+    if at.str().is_empty() {
+        at.required(errors, "");
+        return;
+    }
+    let Some((host, path)) = at.str().split_once('/').filter(|(h, p)| !h.is_empty() && !p.is_empty()) else {
+        at.invalid_str(errors, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        return;
+    };
+    for detail in names::dns1123_subdomain(host) {
+        at.invalid_text(errors, host, &detail);
+    }
+    let is_path = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !path.bytes().all(is_path) {
+        at.invalid_text(errors, path, &names::pattern("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]));
+    }
+}

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::select::{self, Selectable};
 use super::{
-    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, claim, config, definition,
-    device, endpoint, flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume,
+    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, claim, config, device,
+    endpoint, flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume,
     workload,
 };
 use crate::field::Errors;
@@ -120,134 +120,217 @@ impl Rules for Kind {
     }
 }
 
-macro_rules! kinds {
-    ($($name:ident = $kind:expr;)*) => { $(static $name: Kind = $kind;)* };
-}
+static PLAIN: Kind = Kind::PLAIN;
 
-kinds! {
-    PLAIN = Kind::PLAIN;
+static BINDINGS: Kind = Kind::PLAIN;
+static CONFIG_MAPS: Kind = Kind {
+    validate: config::config_map_validate,
+    validate_update: Some(config::config_map_validate_update),
+    ..Kind::PLAIN
+};
+static ENDPOINTS: Kind = Kind { default: endpoint::endpoints_default, create_on_update: true, ..Kind::PLAIN };
+static EVENTS: Kind = Kind {
+    create_on_update: true,
+    propagation: DefaultPropagation::Unsupported,
+    selectable: Some(&select::EVENTS),
+    ..Kind::PLAIN
+};
+static NEW_EVENTS: Kind = Kind {
+    create_on_update: true,
+    propagation: DefaultPropagation::Unsupported,
+    selectable: Some(&select::NEW_EVENTS),
+    ..Kind::PLAIN
+};
+static LIMIT_RANGES: Kind = Kind { default: quota::limit_range_default, create_on_update: true, ..Kind::PLAIN };
+static NAMESPACES: Kind = Kind {
+    prepare_create: namespace::namespace_prepare_create,
+    prepare_update: namespace::namespace_prepare_update,
+    validate: namespace::namespace_validate,
+    validate_update: Some(namespace::namespace_validate_update),
+    default: namespace::namespace_default,
+    name_rule: NameRule::Label,
+    returns_deleted: true,
+    selectable: Some(&select::NAMESPACES),
+    ..Kind::PLAIN
+};
+static NODES: Kind = Kind { default: node::node_default, selectable: Some(&select::NODES), ..Kind::PLAIN };
+static PERSISTENT_VOLUMES: Kind = Kind { default: volume::persistent_volume_default, ..Kind::DELETED_RETURNED };
+static PERSISTENT_VOLUME_CLAIMS: Kind = Kind { default: claim::claim_default, ..Kind::DELETED_RETURNED };
+static PODS: Kind = Kind {
+    default: pod::pod_default,
+    prepare_create: pod::pod_prepare_create,
+    prepare_update: pod::pod_prepare_update,
+    validate: pod::pod_validate,
+    validate_update: Some(pod::pod_validate_update),
+    returns_deleted: true,
+    counted_fields: &["spec"],
+    selectable: Some(&select::PODS),
+    ..Kind::PLAIN
+};
+static POD_TEMPLATES: Kind = Kind {
+    prepare_create: workload::pod_template_prepare_create,
+    prepare_update: workload::pod_template_prepare_update,
+    validate: workload::pod_template_validate,
+    default: workload::pod_template_default,
+    returns_deleted: true,
+    counted_fields: &["template"],
+    ..Kind::PLAIN
+};
+static REPLICATION_CONTROLLERS: Kind = Kind {
+    prepare_create: workload::workload_prepare_create,
+    prepare_update: workload::workload_prepare_update,
+    validate: workload::replication_controller_validate,
+    validate_update: Some(workload::replication_controller_validate_update),
+    default: workload::replication_controller_default,
+    propagation: DefaultPropagation::Orphan,
+    counted_fields: &["spec"],
+    selectable: Some(&select::REPLICAS),
+    ..Kind::PLAIN
+};
+static RESOURCE_QUOTAS: Kind = Kind::DELETED_RETURNED;
+static SECRETS: Kind = Kind {
+    prepare_update: config::secret_prepare_update,
+    validate: config::secret_validate,
+    validate_update: Some(config::secret_validate_update),
+    default: config::secret_default,
+    selectable: Some(&select::SECRETS),
+    ..Kind::PLAIN
+};
+static SERVICES: Kind = Kind {
+    prepare_create: service::service_prepare_create,
+    prepare_update: service::service_prepare_update,
+    validate: service::service_validate,
+    validate_update: Some(service::service_validate_update),
+    warnings: service::service_warnings,
+    default: service::service_default,
+    // RelaxedServiceNameValidation: on since 1.36.
+    name_rule: NameRule::Label,
+    create_on_update: true,
+    returns_deleted: true,
+    selectable: Some(&select::SERVICES),
+    ..Kind::PLAIN
+};
+static SERVICE_ACCOUNTS: Kind = Kind::DELETED_RETURNED;
 
-    BINDINGS = Kind::PLAIN;
-    CONFIG_MAPS = Kind::PLAIN;
-    ENDPOINTS = Kind {  default: endpoint::endpoints_default, create_on_update: true, ..Kind::PLAIN };
-    EVENTS = Kind {
-        create_on_update: true,
-        propagation: DefaultPropagation::Unsupported,
-        selectable: Some(&select::EVENTS),
-        ..Kind::PLAIN
-    };
-    NEW_EVENTS = Kind {
-        create_on_update: true,
-        propagation: DefaultPropagation::Unsupported,
-        selectable: Some(&select::NEW_EVENTS),
-        ..Kind::PLAIN
-    };
-    LIMIT_RANGES = Kind {  default: quota::limit_range_default, create_on_update: true, ..Kind::PLAIN };
-    NAMESPACES = Kind { default: namespace::namespace_default,
-        name_rule: NameRule::Label,
-        returns_deleted: true,
-        selectable: Some(&select::NAMESPACES),
-        ..Kind::PLAIN
-    };
-    NODES = Kind {  default: node::node_default, selectable: Some(&select::NODES), ..Kind::PLAIN };
-    PERSISTENT_VOLUMES = Kind { default: volume::persistent_volume_default, ..Kind::DELETED_RETURNED };
-    PERSISTENT_VOLUME_CLAIMS = Kind { default: claim::claim_default, ..Kind::DELETED_RETURNED };
-    PODS = Kind { default: pod::pod_default,
-        prepare_create: pod::pod_prepare_create,
-        prepare_update: pod::pod_prepare_update,
-        validate: pod::pod_validate,
-        validate_update: Some(pod::pod_validate_update),
-        returns_deleted: true,
-        counted_fields: &["spec"],
-        selectable: Some(&select::PODS),
-        ..Kind::PLAIN
-    };
-    POD_TEMPLATES = Kind {  default: workload::pod_template_default, returns_deleted: true, counted_fields: &["template"], ..Kind::PLAIN };
-    REPLICATION_CONTROLLERS = Kind { default: workload::replication_controller_default,
-        propagation: DefaultPropagation::Orphan,
-        counted_fields: &["spec"],
-        selectable: Some(&select::REPLICAS),
-        ..Kind::PLAIN
-    };
-    RESOURCE_QUOTAS = Kind::DELETED_RETURNED;
-    SECRETS = Kind {  default: config::secret_default, selectable: Some(&select::SECRETS), ..Kind::PLAIN };
-    SERVICES = Kind { default: service::service_default,
-        // RelaxedServiceNameValidation: on since 1.36.
-        name_rule: NameRule::Label,
-        create_on_update: true,
-        returns_deleted: true,
-        selectable: Some(&select::SERVICES),
-        ..Kind::PLAIN
-    };
-    SERVICE_ACCOUNTS = Kind::DELETED_RETURNED;
+static ADMISSION_POLICIES: Kind =
+    Kind { default: admission::policy_default, unconditional_update: false, ..Kind::WITH_SPEC };
+static ADMISSION_POLICY_BINDINGS: Kind =
+    Kind { default: admission::policy_binding_default, unconditional_update: false, ..Kind::WITH_SPEC };
+static MUTATING_WEBHOOK_CONFIGURATIONS: Kind =
+    Kind { counted_fields: &["webhooks"], default: admission::mutating_configuration_default, ..Kind::CONDITIONAL };
+static VALIDATING_WEBHOOK_CONFIGURATIONS: Kind =
+    Kind { counted_fields: &["webhooks"], default: admission::validating_configuration_default, ..Kind::CONDITIONAL };
 
-    ADMISSION_POLICIES = Kind {  default: admission::policy_default, unconditional_update: false, ..Kind::WITH_SPEC };
-    ADMISSION_POLICY_BINDINGS = Kind {  default: admission::policy_binding_default, unconditional_update: false, ..Kind::WITH_SPEC };
-    MUTATING_WEBHOOK_CONFIGURATIONS = Kind {
-        counted_fields: &["webhooks"],
-        default: admission::mutating_configuration_default,
-        ..Kind::CONDITIONAL
-    };
-    VALIDATING_WEBHOOK_CONFIGURATIONS = Kind {
-        counted_fields: &["webhooks"],
-        default: admission::validating_configuration_default,
-        ..Kind::CONDITIONAL
-    };
+static CUSTOM_RESOURCE_DEFINITIONS: Kind = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
+static API_SERVICES: Kind = Kind {
+    default: aggregation::api_service_default,
+    name_rule: NameRule::PathSegment,
+    unconditional_update: false,
+    ..Kind::PLAIN
+};
 
-    CUSTOM_RESOURCE_DEFINITIONS = definition::CUSTOM_RESOURCE_DEFINITIONS;
-    API_SERVICES = Kind {  default: aggregation::api_service_default, name_rule: NameRule::PathSegment, unconditional_update: false, ..Kind::PLAIN };
+static CONTROLLER_REVISIONS: Kind = Kind {
+    validate: workload::revision_validate,
+    validate_update: Some(workload::revision_validate_update),
+    ..Kind::PLAIN
+};
+static DAEMON_SETS: Kind = Kind {
+    prepare_create: workload::daemon_set_prepare_create,
+    prepare_update: workload::daemon_set_prepare_update,
+    validate: workload::daemon_set_validate,
+    validate_update: Some(workload::daemon_set_validate_update),
+    default: workload::daemon_set_default,
+    ..Kind::WITH_SPEC
+};
+static DEPLOYMENTS: Kind = Kind {
+    prepare_create: workload::workload_prepare_create,
+    prepare_update: workload::workload_prepare_update,
+    validate: workload::deployment_validate,
+    validate_update: Some(workload::deployment_validate_update),
+    default: workload::deployment_default,
+    ..Kind::WITH_SPEC
+};
+static REPLICA_SETS: Kind = Kind {
+    prepare_create: workload::workload_prepare_create,
+    prepare_update: workload::workload_prepare_update,
+    validate: workload::replica_set_validate,
+    validate_update: Some(workload::replica_set_validate_update),
+    default: workload::replica_set_default,
+    ..Kind::WITH_SPEC
+};
+static STATEFUL_SETS: Kind = Kind {
+    prepare_create: workload::stateful_set_prepare_create,
+    prepare_update: workload::stateful_set_prepare_update,
+    validate: workload::stateful_set_validate,
+    validate_update: Some(workload::stateful_set_validate_update),
+    default: workload::stateful_set_default,
+    name_rule: NameRule::Label,
+    ..Kind::WITH_SPEC
+};
 
-    CONTROLLER_REVISIONS = Kind::PLAIN;
-    DAEMON_SETS = Kind { default: workload::daemon_set_default, ..Kind::WITH_SPEC };
-    DEPLOYMENTS = Kind { default: workload::deployment_default, ..Kind::WITH_SPEC };
-    REPLICA_SETS = Kind { default: workload::replica_set_default, ..Kind::WITH_SPEC };
-    STATEFUL_SETS = Kind {  default: workload::stateful_set_default, name_rule: NameRule::Label, ..Kind::WITH_SPEC };
+static HORIZONTAL_POD_AUTOSCALERS: Kind = Kind { default: autoscaling::autoscaler_default, ..Kind::PLAIN };
+static CRON_JOBS: Kind = Kind {
+    prepare_create: workload::cron_job_prepare_create,
+    prepare_update: workload::cron_job_prepare_update,
+    validate: workload::cron_job_validate,
+    validate_update: Some(workload::cron_job_validate_update),
+    warnings: workload::cron_job_warnings,
+    default: workload::cron_job_default,
+    ..Kind::WITH_SPEC
+};
+static JOBS: Kind = Kind {
+    prepare_create: workload::job_prepare_create,
+    prepare_update: workload::workload_prepare_update,
+    validate: workload::job_validate,
+    validate_update: Some(workload::job_validate_update),
+    default: workload::job_default,
+    propagation: DefaultPropagation::Orphan,
+    selectable: Some(&select::JOBS),
+    ..Kind::WITH_SPEC
+};
+static CERTIFICATE_SIGNING_REQUESTS: Kind =
+    Kind { name_rule: NameRule::Any, selectable: Some(&select::CERTIFICATE_SIGNING_REQUESTS), ..Kind::PLAIN };
+static LEASES: Kind = Kind { create_on_update: true, ..Kind::CONDITIONAL };
+static ENDPOINT_SLICES: Kind = Kind {
+    default: endpoint::endpoint_slice_default,
+    counted_fields: &["addressType", "endpoints", "ports", "metadata.labels"],
+    ..Kind::PLAIN
+};
+static FLOW_SCHEMAS: Kind = Kind { default: flowcontrol::flow_schema_default, ..Kind::WITH_SPEC };
+static PRIORITY_LEVEL_CONFIGURATIONS: Kind = Kind { default: flowcontrol::priority_level_default, ..Kind::WITH_SPEC };
 
-    HORIZONTAL_POD_AUTOSCALERS = Kind { default: autoscaling::autoscaler_default, ..Kind::PLAIN };
-    CRON_JOBS = Kind { default: workload::cron_job_default, ..Kind::WITH_SPEC };
-    JOBS = Kind {  default: workload::job_default, propagation: DefaultPropagation::Orphan, selectable: Some(&select::JOBS), ..Kind::WITH_SPEC };
-    CERTIFICATE_SIGNING_REQUESTS = Kind {
-        name_rule: NameRule::Any,
-        selectable: Some(&select::CERTIFICATE_SIGNING_REQUESTS),
-        ..Kind::PLAIN
-    };
-    LEASES = Kind { create_on_update: true, ..Kind::CONDITIONAL };
-    ENDPOINT_SLICES = Kind { default: endpoint::endpoint_slice_default,
-        counted_fields: &["addressType", "endpoints", "ports", "metadata.labels"],
-        ..Kind::PLAIN
-    };
-    FLOW_SCHEMAS = Kind { default: flowcontrol::flow_schema_default, ..Kind::WITH_SPEC };
-    PRIORITY_LEVEL_CONFIGURATIONS = Kind { default: flowcontrol::priority_level_default, ..Kind::WITH_SPEC };
+static INGRESSES: Kind = Kind::WITH_SPEC;
+static INGRESS_CLASSES: Kind = Kind { default: networking::ingress_class_default, ..Kind::WITH_SPEC };
+static IP_ADDRESSES: Kind = Kind { name_rule: NameRule::Address, ..Kind::PLAIN };
+static NETWORK_POLICIES: Kind = Kind { default: networking::network_policy_default, ..Kind::WITH_SPEC };
+static SERVICE_CIDRS: Kind = Kind::PLAIN;
 
-    INGRESSES = Kind::WITH_SPEC;
-    INGRESS_CLASSES = Kind { default: networking::ingress_class_default, ..Kind::WITH_SPEC };
-    IP_ADDRESSES = Kind { name_rule: NameRule::Address, ..Kind::PLAIN };
-    NETWORK_POLICIES = Kind { default: networking::network_policy_default, ..Kind::WITH_SPEC };
-    SERVICE_CIDRS = Kind::PLAIN;
+static RUNTIME_CLASSES: Kind = Kind { create_on_update: true, ..Kind::CONDITIONAL };
+static POD_DISRUPTION_BUDGETS: Kind = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
+static ROLES: Kind = Kind { name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
+static ROLE_BINDINGS: Kind = Kind {
+    default: rbac::role_binding_default,
+    name_rule: NameRule::PathSegment,
+    create_on_update: true,
+    ..Kind::PLAIN
+};
 
-    RUNTIME_CLASSES = Kind { create_on_update: true, ..Kind::CONDITIONAL };
-    POD_DISRUPTION_BUDGETS = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
-    ROLES = Kind { name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
-    ROLE_BINDINGS = Kind {  default: rbac::role_binding_default, name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
+static DEVICE_CLASSES: Kind = Kind { returns_deleted: true, ..Kind::WITH_SPEC };
+static RESOURCE_CLAIMS: Kind = Kind { default: device::claim_default, ..Kind::DELETED_RETURNED };
+static RESOURCE_CLAIM_TEMPLATES: Kind = Kind { default: device::claim_template_default, ..Kind::DELETED_RETURNED };
+static RESOURCE_SLICES: Kind =
+    Kind { returns_deleted: true, selectable: Some(&select::RESOURCE_SLICES), ..Kind::WITH_SPEC };
+// `value` may not change, so this only says that there is a generation.
+static PRIORITY_CLASSES: Kind =
+    Kind { default: scheduling::priority_class_default, counted_fields: &["value"], ..Kind::PLAIN };
 
-    DEVICE_CLASSES = Kind { returns_deleted: true, ..Kind::WITH_SPEC };
-    RESOURCE_CLAIMS = Kind { default: device::claim_default, ..Kind::DELETED_RETURNED };
-    RESOURCE_CLAIM_TEMPLATES = Kind { default: device::claim_template_default, ..Kind::DELETED_RETURNED };
-    RESOURCE_SLICES = Kind {
-        returns_deleted: true,
-        selectable: Some(&select::RESOURCE_SLICES),
-        ..Kind::WITH_SPEC
-    };
-    // `value` may not change, so this only says that there is a generation.
-    PRIORITY_CLASSES = Kind {  default: scheduling::priority_class_default, counted_fields: &["value"], ..Kind::PLAIN };
-
-    CSI_DRIVERS = Kind {  default: storage::csi_driver_default, returns_deleted: true, ..Kind::CONDITIONAL };
-    CSI_NODES = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
-    CSI_STORAGE_CAPACITIES = Kind::CONDITIONAL;
-    STORAGE_CLASSES = Kind { default: storage::storage_class_default, ..Kind::DELETED_RETURNED };
-    VOLUME_ATTACHMENTS = Kind {  default: storage::volume_attachment_default, returns_deleted: true, ..Kind::CONDITIONAL };
-    VOLUME_ATTRIBUTES_CLASSES = Kind::DELETED_RETURNED;
-}
+static CSI_DRIVERS: Kind = Kind { default: storage::csi_driver_default, returns_deleted: true, ..Kind::CONDITIONAL };
+static CSI_NODES: Kind = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
+static CSI_STORAGE_CAPACITIES: Kind = Kind::CONDITIONAL;
+static STORAGE_CLASSES: Kind = Kind { default: storage::storage_class_default, ..Kind::DELETED_RETURNED };
+static VOLUME_ATTACHMENTS: Kind =
+    Kind { default: storage::volume_attachment_default, returns_deleted: true, ..Kind::CONDITIONAL };
+static VOLUME_ATTRIBUTES_CLASSES: Kind = Kind::DELETED_RETURNED;
 
 /// The rules of a built-in resource. What is not listed (reviews, which are not stored) has nothing special.
 pub(super) fn find(group: &str, resource: &str) -> &'static Kind {

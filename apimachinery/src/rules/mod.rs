@@ -11,7 +11,6 @@ mod autoscaling;
 pub mod check;
 mod claim;
 mod config;
-mod definition;
 mod device;
 mod edit;
 mod endpoint;

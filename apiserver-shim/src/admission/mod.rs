@@ -1,6 +1,10 @@
 //! Admission: what may change or refuse a write after authorization and before the store, in a fixed order.
 
 mod namespace_lifecycle;
+mod priority;
+mod service_account;
+mod storage;
+mod toleration_seconds;
 
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
@@ -81,7 +85,15 @@ pub trait Admission: Send + Sync + 'static {
 
 /// All plugins, in the order in which they run.
 pub fn plugins() -> Vec<Box<dyn Admission>> {
-    vec![Box::new(namespace_lifecycle::NamespaceLifecycle)]
+    vec![
+        Box::new(namespace_lifecycle::NamespaceLifecycle),
+        Box::new(service_account::ServiceAccount),
+        Box::new(priority::Priority),
+        Box::new(toleration_seconds::DefaultTolerationSeconds),
+        Box::new(storage::DefaultStorageClass),
+        Box::new(storage::StorageObjectInUseProtection),
+        Box::new(storage::DefaultIngressClass),
+    ]
 }
 
 pub(crate) async fn mutate(plugins: &[Box<dyn Admission>], request: &mut Request<'_>) -> Result<(), ApiError> {

@@ -43,6 +43,11 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
         return Err(no_such_resource());
     }
     if stream::is_stream(&resource, &info.subresource) {
+        let mut call = Call::new(tenant, exchange.user.clone(), Arc::clone(&resource), exchange.shared.clock.now());
+        call.namespace = info.namespace.clone();
+        // A proxied service may carry scheme and port with its name.
+        call.name = info.name.split(':').find(|s| !matches!(*s, "http" | "https")).unwrap_or_default().to_owned();
+        exchange.registry().get(&call).await?;
         return stream::serve(exchange, request).await;
     }
     let verbs = match resource.subresource(&info.subresource) {
@@ -73,6 +78,9 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     call.name = if info.named_by_path { info.name.clone() } else { String::new() };
     call.subresource = info.subresource.clone();
     call.manager = exchange.agent();
+    if let Some(text) = deprecation(&call.resource) {
+        call.warn(text);
+    }
     match info.verb.as_str() {
         "get" => get(&exchange, call).await,
         "list" => list(&exchange, call).await,
@@ -83,6 +91,15 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
         "delete" => delete(&exchange, call, request.into_body()).await,
         "deletecollection" => delete_collection(&exchange, call, request.into_body()).await,
         _ => Err(not_allowed()),
+    }
+}
+
+/// What clients are told of built-in resources that are on their way out.
+fn deprecation(resource: &Resource) -> Option<&'static str> {
+    match (resource.gvr.group.as_str(), resource.gvr.version.as_str(), resource.gvr.resource.as_str()) {
+        ("", "v1", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "v1", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
     }
 }
 
@@ -102,7 +119,7 @@ fn not_allowed() -> ApiError {
 
 /// Custom resources have no protobuf form.
 fn offer(resource: &Resource) -> Offer {
-    Offer::objects(!resource.custom)
+    Offer { forms: resource.allows("get"), ..Offer::objects(!resource.custom) }
 }
 
 fn encoder(exchange: &Exchange, resource: &Arc<Resource>, offer: Offer) -> Result<Encoder, ApiError> {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::ownership as managed;
+use apimachinery::builtin;
 use apimachinery::field::Errors;
+use apimachinery::gvk::GroupVersionKind;
 use apimachinery::meta;
 use apimachinery::rules::{Part, WriteContext};
 use apimachinery::status::ApiError;
@@ -77,6 +79,7 @@ impl Registry {
             && let Some(fields) = object.as_object_mut()
         {
             fields.remove("status");
+            settle(&kind, fields);
         }
         let context = WriteContext { part: Part::Main, now: &now, user: &call.user.name };
         rules.prepare_create(&mut object, &context);
@@ -131,4 +134,11 @@ fn exists(call: &Call, name: &str, generated: bool, current: Option<store::Recor
         error.message = format!("object is being deleted: {}", error.message);
     }
     error
+}
+
+/// Puts in what is always written of a kind: an empty status, mostly.
+fn settle(kind: &GroupVersionKind, fields: &mut serde_json::Map<String, Value>) {
+    if let Some(schema) = builtin::kind_schema(kind) {
+        schema.schema.settle(schema.root(), fields);
+    }
 }

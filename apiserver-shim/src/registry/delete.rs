@@ -258,6 +258,9 @@ fn set_finalizers(rules: &dyn Rules, options: &DeleteOptions, fields: &mut Map<S
 }
 
 fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
+    if call.resource.gvr.group.is_empty() && call.resource.gvr.resource == "namespaces" {
+        return special::check_namespace(call, options, old);
+    }
     let mut resource = call.resource.group_resource();
     resource.resource = call.resource.gvk.kind.clone();
     if let Some(wanted) = &options.uid

@@ -33,6 +33,7 @@ pub use call::{Call, FieldValidation};
 pub use convert::{from_storage, to_storage};
 pub use delete::Deleted;
 pub use list::{ListQuery, Listing, MatchVersion, parse_revision, parse_revision_at};
+pub(crate) use names::generate as generate_name;
 pub use options::{DeleteOptions, WriteOptions};
 pub use patch::Patch;
 pub use read::Live;

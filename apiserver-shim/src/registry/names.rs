@@ -9,7 +9,7 @@ const SUFFIX: usize = 5;
 const MAX_BASE: usize = 63 - SUFFIX;
 
 /// `base`, cut to 58 bytes, with five random characters behind it.
-pub(super) fn generate(base: &str) -> String {
+pub(crate) fn generate(base: &str) -> String {
     let mut end = base.len().min(MAX_BASE);
     while !base.is_char_boundary(end) {
         end -= 1;

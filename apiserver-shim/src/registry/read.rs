@@ -81,4 +81,48 @@ impl Registry {
     ) -> Result<Option<Live>, ApiError> {
         self.object(tenant, &apimachinery::gvk::GroupResource::new("", "namespaces"), "", name).await
     }
+
+    /// Reads all objects of a resource in a namespace, or (if it is empty) everywhere.
+    ///
+    /// # Errors
+    /// 503 if the store is away.
+    pub async fn objects(
+        &self,
+        tenant: apimachinery::tenant::TenantId,
+        resource: &apimachinery::gvk::GroupResource,
+        namespace: &str,
+    ) -> Result<Vec<Live>, ApiError> {
+        let Some(found) = self.catalog.find_stored(tenant, resource) else { return Ok(Vec::new()) };
+        let kind = Arc::new(place::storage_kind(&found));
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let query = store::RangeQuery { prefix: prefix.into(), ..store::RangeQuery::default() };
+        let range = self.store.range(&place::collection(tenant, resource), query).await;
+        let records = range.map_err(super::store_error)?.records;
+        records.into_iter().map(|record| Live::from_record(&kind, record)).collect()
+    }
+
+    /// Reads an object, waiting a while for it if it is not there.
+    ///
+    /// # Errors
+    /// 503 if the store is away.
+    pub async fn object_soon(
+        &self,
+        tenant: apimachinery::tenant::TenantId,
+        resource: &apimachinery::gvk::GroupResource,
+        namespace: &str,
+        name: &str,
+        wait: std::time::Duration,
+    ) -> Result<Option<Live>, ApiError> {
+        let scope = store::Scope::Collection(place::collection(tenant, resource));
+        let mut cursor = self.store.follow(scope, self.store.revision()).map_err(super::store_error)?;
+        let found = async {
+            loop {
+                if let Some(found) = self.object(tenant, resource, namespace, name).await? {
+                    return Ok(Some(found));
+                }
+                cursor.next().await.map_err(super::store_error)?;
+            }
+        };
+        tokio::time::timeout(wait, found).await.unwrap_or(Ok(None))
+    }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use apimachinery::field::{Errors, Path};
+use apimachinery::gvk::GroupResource;
 use apimachinery::meta;
 use apimachinery::status::ApiError;
 use serde_json::{Value, json};
@@ -14,15 +15,16 @@ use crate::status;
 
 /// Binds a pod.
 pub(super) async fn post(registry: &Registry, call: &Call, binding: Value) -> Result<(u16, Value), ApiError> {
-    let name = if call.name.is_empty() { meta::name(&binding).to_owned() } else { call.name.clone() };
-    if !meta::name(&binding).is_empty() && meta::name(&binding) != name {
+    let given = meta::name(&binding);
+    if !call.name.is_empty() && given != call.name {
         return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
     }
+    let name = given.to_owned();
     let node = meta::str_at(&binding, &["target", "name"]).to_owned();
     check(call, &binding)?;
     let pods = registry
         .catalog()
-        .find_stored(call.tenant, &apimachinery::gvk::GroupResource::new("", "pods"))
+        .find_stored(call.tenant, &GroupResource::new("", "pods"))
         .ok_or_else(|| ApiError::internal("there are no pods"))?;
     let mut on = Call::new(call.tenant, call.user.clone(), Arc::clone(&pods), call.now);
     on.namespace = call.namespace.clone();
@@ -32,11 +34,9 @@ pub(super) async fn post(registry: &Registry, call: &Call, binding: Value) -> Re
     on.dry_run = call.dry_run;
     let uid = meta::uid(&binding).to_owned();
     let now = call.now_text();
-    let change = |live: Option<&Value>| {
-        let Some(pod) = live else { return Err(ApiError::not_found(&pods.group_resource(), &on.name)) };
-        let conflict = |why: String| {
-            ApiError::conflict(&apimachinery::gvk::GroupResource::new("", "pods/binding"), &on.name, &why)
-        };
+    let assign = |pod: &mut Value| {
+        let resource = GroupResource::new("", "pods/binding");
+        let conflict = |why: String| ApiError::conflict(&resource, &on.name, &why);
         if pod["metadata"].get("deletionTimestamp").is_some() {
             return Err(conflict(format!("pod {} is being deleted, cannot be assigned to a host", on.name)));
         }
@@ -47,15 +47,14 @@ pub(super) async fn post(registry: &Registry, call: &Call, binding: Value) -> Re
         if !meta::list_at(pod, &["spec", "schedulingGates"]).is_empty() {
             return Err(conflict(format!("pod {} has non-empty .spec.schedulingGates", on.name)));
         }
-        let mut new = pod.clone();
-        new["spec"]["nodeName"] = json!(node);
+        pod["spec"]["nodeName"] = json!(node);
         for (key, value) in binding["metadata"].get("annotations").and_then(Value::as_object).into_iter().flatten() {
-            new["metadata"]["annotations"][key.as_str()] = value.clone();
+            pod["metadata"]["annotations"][key.as_str()] = value.clone();
         }
-        set_scheduled(&mut new, &now);
-        Ok(crate::ownership::record_update(&pods, pod, new, &on.manager, &now, "binding"))
+        set_scheduled(pod, &now);
+        Ok(())
     };
-    registry.modify(&on, (!uid.is_empty()).then_some(uid.as_str()), false, &change).await?;
+    registry.modify_unchecked(&on, (!uid.is_empty()).then_some(uid.as_str()), &assign).await?;
     Ok((201, status::success(201)))
 }
 
@@ -76,11 +75,5 @@ fn set_scheduled(pod: &mut Value, now: &str) {
     let condition = json!({
         "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
     });
-    let Some(status) = pod.as_object_mut().map(|p| p.entry("status").or_insert_with(|| json!({}))) else { return };
-    let conditions = status.as_object_mut().map(|s| s.entry("conditions").or_insert_with(|| json!([])));
-    let Some(conditions) = conditions.and_then(Value::as_array_mut) else { return };
-    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
-        Some(there) => *there = condition,
-        None => conditions.push(condition),
-    }
+    super::pods::set_condition(pod, condition);
 }

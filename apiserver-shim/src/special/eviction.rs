@@ -30,6 +30,10 @@ pub(super) async fn post(registry: &Registry, call: &Call, eviction: Value) -> R
     if !is_over(&pod) {
         budget(registry, call, &pod, options.dry_run).await?;
     }
+    if !options.dry_run {
+        let now = call.now_text();
+        registry.modify_unchecked(&on, None, &|pod: &mut Value| mark(pod, &now)).await?;
+    }
     registry.delete(&on, &options).await?;
     Ok((201, status::success(201)))
 }
@@ -38,6 +42,16 @@ pub(super) async fn post(registry: &Registry, call: &Call, eviction: Value) -> R
 fn is_over(pod: &Value) -> bool {
     matches!(meta::str_at(pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending")
         || pod["metadata"].get("deletionTimestamp").is_some()
+}
+
+/// Says in the pod's status why it goes.
+fn mark(pod: &mut Value, now: &str) -> Result<(), ApiError> {
+    let condition = json!({
+        "type": "DisruptionTarget", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
+        "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+    });
+    super::pods::set_condition(pod, condition);
+    Ok(())
 }
 
 /// Asks the budget of a pod, and takes one disruption from it.
@@ -81,13 +95,12 @@ async fn take(registry: &Registry, call: &Call, on: &Call, pod: &Value) -> Resul
     let now = call.now_text();
     let ready =
         meta::list_at(pod, &["status", "conditions"]).iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-    let change = |live: Option<&Value>| {
-        let Some(budget) = live else { return Err(ApiError::not_found(&on.resource.group_resource(), &on.name)) };
+    let change = |budget: &mut Value| {
         let number = |key: &str| meta::at(budget, &["status", key]).and_then(Value::as_i64).unwrap_or(0);
         let always = meta::str_at(budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
         let enough = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
         if !ready && (always || enough) {
-            return Ok(budget.clone());
+            return Ok(());
         }
         let generation = budget["metadata"]["generation"].as_i64().unwrap_or(0);
         if number("observedGeneration") < generation {
@@ -110,12 +123,12 @@ async fn take(registry: &Registry, call: &Call, on: &Call, pod: &Value) -> Resul
             )));
             return Err(error);
         }
-        let mut new = budget.clone();
-        new["status"]["disruptionsAllowed"] = json!(number("disruptionsAllowed") - 1);
-        new["status"]["disruptedPods"][name.as_str()] = json!(now);
-        Ok(new)
+        let left = number("disruptionsAllowed") - 1;
+        budget["status"]["disruptionsAllowed"] = json!(left);
+        budget["status"]["disruptedPods"][name.as_str()] = json!(now);
+        Ok(())
     };
-    registry.modify(on, None, false, &change).await.map(|_| ())
+    registry.modify_unchecked(on, None, &change).await.map(|_| ())
 }
 
 fn cause(message: String) -> apimachinery::status::Cause {

@@ -16,7 +16,7 @@ use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::registry::{Call, Patch, Registry};
+use crate::registry::{Call, DeleteOptions, Patch, Registry};
 use crate::server::Shared;
 
 /// How long an object lives on after its deletion.
@@ -56,6 +56,11 @@ pub(crate) async fn before_update(
 /// How long an object of this resource lives on.
 pub(crate) fn grace(call: &Call, object: &Value, asked: Option<i64>) -> Grace {
     if is(call, "", "pods") { Grace::Seconds(pods::grace(object, asked)) } else { Grace::None }
+}
+
+/// Checks the preconditions of a namespace's deletion, which has words of its own for them.
+pub(crate) fn check_namespace(call: &Call, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
+    namespaces::check(call, options, old)
 }
 
 /// Whether something other than finalizers of `metadata` holds an object back from being removed.

@@ -246,10 +246,8 @@ impl Log {
 
     /// Removes the segments that a snapshot at a revision has made superfluous, and older snapshots.
     pub(crate) fn cut(&mut self, at: Revision) -> io::Result<()> {
-        if self.active.as_ref().is_some_and(|a| a.last <= at && a.end > HEAD as u64) {
-            if let Some(active) = self.active.take() {
-                self.sealed.push_back(Sealed { number: active.number, bytes: active.end, last: active.last });
-            }
+        if let Some(active) = self.active.take_if(|a| a.last <= at && a.end > HEAD as u64) {
+            self.sealed.push_back(Sealed { number: active.number, bytes: active.end, last: active.last });
         }
         while self.sealed.front().is_some_and(|s| s.last <= at) {
             if let Some(segment) = self.sealed.pop_front() {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::suite::{collection, put, suite};
 
+mod backup;
 mod disk;
 mod model;
 

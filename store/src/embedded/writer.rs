@@ -198,6 +198,7 @@ fn persist(shared: &Shared, log: &mut Option<Log>, transactions: &[Transaction])
         match log.append(first, transactions) {
             Ok(written) => {
                 shared.stats.written.fetch_add(written, Ordering::Relaxed);
+                shared.stats.fsyncs.fetch_add(1, Ordering::Relaxed);
             }
             Err(e) => {
                 let reason = format!("writing the log failed: {e}; writes are refused until the store is opened again");
@@ -208,7 +209,6 @@ fn persist(shared: &Shared, log: &mut Option<Log>, transactions: &[Transaction])
         }
         shared.stats.fsync.record_micros(start.elapsed());
     }
-    shared.stats.fsyncs.fetch_add(1, Ordering::Relaxed);
     shared.stats.commits.fetch_add(transactions.len() as u64, Ordering::Relaxed);
     shared.stats.batch.record(transactions.len() as u64);
     Ok(())

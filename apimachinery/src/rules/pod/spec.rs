@@ -79,18 +79,24 @@ pub(super) fn pod_spec(spec: &At<'_, '_>, pod: Option<&At<'_, '_>>, errors: &mut
 /// What a pod template (`{metadata, spec}`) may say.
 pub(in crate::rules) fn pod_template(at: &At<'_, '_>, errors: &mut Errors) {
     let (metadata, spec) = (at.field("metadata"), at.field("spec"));
-    // The stock server does not name `metadata` here.
-    let (labels, notes) = (at.field("labels"), at.field("annotations"));
-    let notes = notes.with_value(metadata.field("annotations").value());
-    check::labels(&labels.with_value(metadata.field("labels").value()), errors);
-    check::annotations(&notes, errors);
-    annotations::pod_annotations(&notes, &spec, errors);
+    pod_template_metadata(at, errors);
     pod_spec(&spec, None, errors);
     annotations::agree_with_fields(&metadata, &spec, errors);
     let ephemeral = spec.field("ephemeralContainers");
     if !ephemeral.is_empty() {
         ephemeral.forbidden(errors, "ephemeral containers not allowed in pod template");
     }
+}
+
+/// The labels and annotations of a pod template.
+pub(in crate::rules) fn pod_template_metadata(at: &At<'_, '_>, errors: &mut Errors) {
+    let metadata = at.field("metadata");
+    // The stock server does not name `metadata` here.
+    let (labels, notes) = (at.field("labels"), at.field("annotations"));
+    let notes = notes.with_value(metadata.field("annotations").value());
+    check::labels(&labels.with_value(metadata.field("labels").value()), errors);
+    check::annotations(&notes, errors);
+    annotations::pod_annotations(&notes, &at.field("spec"), errors);
 }
 
 /// What holds for pods that are made and pods that are changed.

@@ -266,7 +266,7 @@ impl Run {
             let id = ids.swap_remove(self.rng.random_range(0..ids.len()));
             let name = format!("n/{}", self.rng.random_range(0..6));
             let length = [0, 5, 60, 900][self.rng.random_range(0..4)];
-            let value: String = (0..length).map(|_| self.rng.random_range('a'..'z')).collect();
+            let value: String = (0..length).map(|_| self.rng.random_range('a'..='z')).collect();
             let mut write = put(&id, &name, &value);
             if self.rng.random_bool(0.3) {
                 write.value = None;

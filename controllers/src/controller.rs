@@ -1,0 +1,40 @@
+//! What a controller is.
+
+use std::time::Duration;
+
+use apimachinery::status::ApiError;
+use apimachinery::tenant::TenantId;
+use async_trait::async_trait;
+use tenant_client::Change;
+
+use crate::context::Context;
+
+/// An object to look at, by namespace (empty for what has none) and name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub(crate) tenant: TenantId,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+}
+
+/// When to look again although nothing changed; `None` for not at all.
+pub(crate) type Again = Option<Duration>;
+
+/// A controller.
+#[async_trait]
+pub(crate) trait Controller: Send + Sync {
+    /// Its name: the room of its work items, and its label in metrics.
+    fn name(&self) -> &'static str;
+
+    /// The resources, as group and plural, whose objects are its keys: all are looked at when a tenant appears.
+    fn resources(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Says which keys a change concerns.
+    fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str));
+
+    /// Compares what is with what should be and does what is missing.
+    ///
+    /// # Errors
+    /// What the API server answered; the key is looked at again, later each time. An object that is gone is no error.
+    async fn reconcile(&self, context: &Context, key: Key<'_>) -> Result<Again, ApiError>;
+}

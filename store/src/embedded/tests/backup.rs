@@ -1,0 +1,93 @@
+//! Backups are exact while writes go on, come back under another id, and are refused when they are not whole.
+
+use parking_lot::Mutex;
+
+use crate::embedded::*;
+use crate::suite::{collection, put};
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn backup(store: &Embedded, tenant: Option<TenantId>) -> (Vec<u8>, Revision) {
+    let sink = Sink::default();
+    let at = store.backup(tenant, sink.clone()).await.unwrap();
+    let bytes = sink.0.lock().clone();
+    (bytes, at)
+}
+
+async fn records(store: &Embedded, id: &CollectionId, at: Option<Revision>) -> Vec<(SmolStr, Bytes, Revision)> {
+    let range = store.range(id, RangeQuery { at, ..RangeQuery::default() }).await.unwrap();
+    range.records.into_iter().map(|r| (r.name, r.value, r.revision)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_the_state_at_its_revision_while_writes_go_on() {
+    let store = Arc::new(Embedded::in_memory().unwrap());
+    let ids = [collection(1, "pods"), collection(1, "claims"), collection(2, "pods")];
+    for i in 0..2000 {
+        store.commit(vec![put(&ids[i % 3], &format!("n/{i}"), &"x".repeat(500))]).await.unwrap();
+    }
+    let writer = tokio::spawn({
+        let (store, ids) = (store.clone(), ids.clone());
+        async move {
+            for i in 0..4000 {
+                let mut write = put(&ids[i % 3], &format!("n/{}", i % 2000), &i.to_string());
+                if i % 5 == 0 {
+                    write.value = None;
+                }
+                store.commit(vec![write]).await.unwrap();
+            }
+        }
+    });
+    let (all, at) = backup(&store, None).await;
+    writer.await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    Embedded::restore(folder.path(), &mut &all[..]).unwrap();
+    let restored = Embedded::open(folder.path(), Options::default()).unwrap();
+    for id in &ids {
+        assert_eq!(records(&restored, id, None).await, records(&store, id, Some(at)).await);
+    }
+    // No revision that a client may know is given out again.
+    assert!(restored.revision() > store.revision() + 1_000_000);
+    assert!(matches!(restored.follow(Scope::All, at), Err(StoreError::Compacted { .. })));
+    assert!(restored.commit(vec![put(&ids[0], "new", "")]).await.unwrap() > restored.oldest());
+    drop(restored);
+    let again = Embedded::restore(folder.path(), &mut &all[..]);
+    assert!(matches!(again, Err(RestoreError::NotEmpty(_))));
+}
+
+#[tokio::test]
+async fn a_tenant_comes_back_under_another_id() {
+    let store = Arc::new(Embedded::in_memory().unwrap());
+    let (pods, others, copy) = (collection(1, "pods"), collection(2, "pods"), collection(3, "pods"));
+    for i in 0..500 {
+        store.commit(vec![put(&pods, &format!("n/{i}"), &i.to_string())]).await.unwrap();
+        store.commit(vec![put(&others, &format!("n/{i}"), "other")]).await.unwrap();
+    }
+    let (mine, _) = backup(&store, Some(pods.tenant)).await;
+    let strip = |r: Vec<(SmolStr, Bytes, Revision)>| r.into_iter().map(|(n, v, _)| (n, v)).collect::<Vec<_>>();
+    let input = std::io::Cursor::new(mine.clone());
+    store.restore_tenant(input.clone(), pods.tenant, copy.tenant).await.unwrap();
+    assert_eq!(strip(records(&store, &copy, None).await), strip(records(&store, &pods, None).await));
+    let taken = store.restore_tenant(input.clone(), pods.tenant, others.tenant).await;
+    assert!(matches!(taken, Err(RestoreError::NotEmpty(_))));
+    let free = TenantId::from_bytes([4; 16]);
+    let missing = store.restore_tenant(input, others.tenant, free).await;
+    assert!(matches!(missing, Err(RestoreError::NoTenant(t)) if t == others.tenant));
+    for broken in [mine[..mine.len() - 1].to_vec(), Vec::new(), [&mine[..200], b"x", &mine[201..]].concat()] {
+        let refused = store.restore_tenant(std::io::Cursor::new(broken), pods.tenant, free).await;
+        assert!(matches!(refused, Err(RestoreError::Backup(_))));
+    }
+    assert!(store.collections(free).await.unwrap().is_empty());
+}
