@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod builtin;
 pub mod codec;
+pub mod crd;
 pub mod cron;
 pub mod envelope;
 pub mod field;

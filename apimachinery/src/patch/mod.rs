@@ -68,8 +68,20 @@ pub fn show_go(value: &Value) -> String {
             let entries: Vec<String> = entries.into_iter().map(|(k, v)| format!("{k}:{}", show_go(v))).collect();
             format!("map[{}]", entries.join(" "))
         }
+        Value::Number(n) if n.is_f64() => show_go_float(n.as_f64().unwrap_or_default()),
         other => other.to_string(),
     }
+}
+
+/// A float as Go's `%v` writes it.
+pub fn show_go_float(n: f64) -> String {
+    if n.abs() >= 1e21 || (n != 0.0 && n.abs() < 1e-4) {
+        let text = format!("{n:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
+        return format!("{mantissa}e{sign}{digits:0>2}");
+    }
+    n.to_string()
 }
 
 /// What Go's JSON decoder calls a value of the wrong type.

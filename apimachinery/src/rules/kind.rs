@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::select::{self, Selectable};
 use super::{
-    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, claim, config, device,
-    endpoint, flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume,
+    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, claim, config, definition,
+    device, endpoint, flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume,
     workload,
 };
 use crate::field::Errors;
@@ -221,7 +221,7 @@ static MUTATING_WEBHOOK_CONFIGURATIONS: Kind =
 static VALIDATING_WEBHOOK_CONFIGURATIONS: Kind =
     Kind { counted_fields: &["webhooks"], default: admission::validating_configuration_default, ..Kind::CONDITIONAL };
 
-static CUSTOM_RESOURCE_DEFINITIONS: Kind = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
+static CUSTOM_RESOURCE_DEFINITIONS: Kind = definition::CUSTOM_RESOURCE_DEFINITIONS;
 static API_SERVICES: Kind = Kind {
     default: aggregation::api_service_default,
     name_rule: NameRule::PathSegment,

@@ -11,6 +11,7 @@ mod autoscaling;
 pub mod check;
 mod claim;
 mod config;
+mod definition;
 mod device;
 mod edit;
 mod endpoint;

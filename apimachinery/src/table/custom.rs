@@ -59,7 +59,10 @@ impl CustomColumn {
             name: text("name").into(),
             ty: text("type").into(),
             format: text("format").into(),
-            description: text("description").to_owned(),
+            description: match text("description") {
+                "" => format!("Custom resource definition column (in JSONPath format): {}", text("jsonPath")),
+                own => own.to_owned(),
+            },
             priority: column.get("priority").and_then(Value::as_i64).and_then(|p| i32::try_from(p).ok()).unwrap_or(0),
             path: path.map_err(|source| ColumnError { name: text("name").to_owned(), source })?,
         })
