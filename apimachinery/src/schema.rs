@@ -154,6 +154,8 @@ pub struct Struct {
     index: Box<[u32]>,
     /// Indices of the `fields` that protobuf has, sorted by their numbers.
     by_number: Box<[u32]>,
+    /// Indices of the `fields` that are written even when they are absent.
+    always: Box<[u32]>,
     /// Some fields lie in nested messages of protobuf.
     pub(crate) nested: bool,
     /// Fields that Go has in an embedded struct, and its name with a dot behind it; only error messages show it.
@@ -200,6 +202,27 @@ impl Field {
             go_type: None,
         }
     }
+
+    /// Whether it is written even when it is absent: as null, or as its type's zero value.
+    fn always_written(&self) -> bool {
+        let left_out = matches!(
+            self.ty,
+            Type::String
+                | Type::Bool
+                | Type::Int32
+                | Type::Int64
+                | Type::Uint(_)
+                | Type::Double
+                | Type::List(_)
+                | Type::Map(_)
+                | Type::Bytes
+        );
+        match self.omit {
+            Omit::Never => true,
+            Omit::Zero => false,
+            Omit::Empty => !self.nullable && !left_out,
+        }
+    }
 }
 
 impl Struct {
@@ -210,14 +233,25 @@ impl Struct {
         let mut by_number: Box<[u32]> =
             (0..fields.len() as u32).filter(|&i| !fields[i as usize].proto.is_empty()).collect();
         by_number.sort_by(|&a, &b| fields[a as usize].proto.cmp(&fields[b as usize].proto));
+        let always = (0..fields.len() as u32).filter(|&i| fields[i as usize].always_written()).collect();
         let nested = fields.iter().any(|field| field.proto.len() > 1);
-        Self { name: name.into(), fields, index, by_number, nested, ..Self::default() }
+        Self { name: name.into(), fields, index, by_number, always, nested, ..Self::default() }
     }
 
     /// The field with this JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
+        self.position(name).map(|i| &self.fields[i])
+    }
+
+    /// The index of the field with this JSON name.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
         let at = self.index.binary_search_by(|&i| self.fields[i as usize].name.as_str().cmp(name)).ok()?;
-        Some(&self.fields[self.index[at] as usize])
+        Some(self.index[at] as usize)
+    }
+
+    /// The fields that are written even when they are absent.
+    pub(crate) fn always_written(&self) -> impl Iterator<Item = &Field> {
+        self.always.iter().map(|&i| &self.fields[i as usize])
     }
 
     /// The field with these numbers in protobuf, or any whose numbers begin with them.

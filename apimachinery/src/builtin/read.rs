@@ -33,18 +33,23 @@ struct TypesFile {
     kinds: Vec<(SmolStr, SmolStr, SmolStr, u32)>,
 }
 
+/// An array in JSON, as the other entries; what is missing at its end has its default.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum StructEntry {
-    Plain((SmolStr, Vec<FieldEntry>)),
-    Atomic((SmolStr, Vec<FieldEntry>, u8)),
+struct StructEntry {
+    name: SmolStr,
+    fields: Vec<FieldEntry>,
+    #[serde(default)]
+    atomic: u8,
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum FieldEntry {
-    Plain((SmolStr, Box<[u32]>, Value, SmolStr)),
-    More((SmolStr, Box<[u32]>, Value, SmolStr, FieldExtras)),
+struct FieldEntry {
+    name: SmolStr,
+    proto: Box<[u32]>,
+    ty: Value,
+    flags: SmolStr,
+    #[serde(default)]
+    extras: FieldExtras,
 }
 
 #[derive(Default, Deserialize)]
@@ -62,18 +67,12 @@ struct FieldExtras {
 pub(super) fn types() -> (Schema, HashMap<GroupVersionKind, StructId>) {
     let file: TypesFile = parse(TYPES);
     let mut schema = Schema::default();
-    for entry in file.structs {
-        let (name, fields, atomic) = match entry {
-            StructEntry::Plain((name, fields)) => (name, fields, false),
-            StructEntry::Atomic((name, fields, _)) => (name, fields, true),
-        };
-        let embedded = fields.iter().filter_map(|entry| match entry {
-            FieldEntry::More((name, _, _, _, extras)) => Some((name.clone(), extras.embedded.clone()?)),
-            FieldEntry::Plain(_) => None,
-        });
+    for mut entry in file.structs {
+        let embedded =
+            entry.fields.iter_mut().filter_map(|field| Some((field.name.clone(), field.extras.embedded.take()?)));
         let embedded = embedded.collect();
-        let mut def = Struct::new(name, fields.into_iter().map(field).collect());
-        def.atomic = atomic;
+        let mut def = Struct::new(entry.name, entry.fields.into_iter().map(field).collect());
+        def.atomic = entry.atomic == 1;
         def.embedded = embedded;
         schema.add(def);
     }
@@ -82,10 +81,7 @@ pub(super) fn types() -> (Schema, HashMap<GroupVersionKind, StructId>) {
 }
 
 fn field(entry: FieldEntry) -> Field {
-    let (name, proto, ty, flags, extras) = match entry {
-        FieldEntry::Plain((name, proto, ty, flags)) => (name, proto, ty, flags, FieldExtras::default()),
-        FieldEntry::More((name, proto, ty, flags, extras)) => (name, proto, ty, flags, extras),
-    };
+    let FieldEntry { name, proto, ty, flags, extras } = entry;
     let has = |flag| flags.contains(flag);
     Field {
         name,
@@ -239,19 +235,19 @@ fn resource(
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum ColumnEntry {
-    Plain((SmolStr, SmolStr, SmolStr, i32)),
-    Described((SmolStr, SmolStr, SmolStr, i32, SmolStr)),
+struct ColumnEntry {
+    name: SmolStr,
+    ty: SmolStr,
+    format: SmolStr,
+    priority: i32,
+    #[serde(default)]
+    description_of: SmolStr,
 }
 
 pub(super) fn columns() -> HashMap<GroupVersionKind, Vec<Column>> {
     let file: Vec<(SmolStr, SmolStr, SmolStr, Vec<ColumnEntry>)> = parse(COLUMNS);
-    let column = |entry| {
-        let (name, ty, format, priority, description_of) = match entry {
-            ColumnEntry::Plain((name, ty, format, priority)) => (name, ty, format, priority, SmolStr::default()),
-            ColumnEntry::Described(all) => all,
-        };
+    let column = |entry: ColumnEntry| {
+        let ColumnEntry { name, ty, format, priority, description_of } = entry;
         Column { name, ty, format, priority, description_of }
     };
     file.into_iter().map(|(g, v, k, c)| (GroupVersionKind::new(g, v, k), c.into_iter().map(column).collect())).collect()

@@ -77,3 +77,8 @@ fn every_served_version_has_an_openapi_document() {
     assert!(v2["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
     assert!(openapi_v3_paths().iter().any(|p| p == "version"));
 }
+
+#[test]
+fn no_type_has_more_fields_than_the_reader_keeps_track_of() {
+    assert!(schema().iter().all(|(_, def)| def.fields.len() <= 128));
+}

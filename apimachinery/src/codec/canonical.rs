@@ -289,8 +289,9 @@ impl<'s> Seed<'_, 's> {
     fn structure<'de, A: MapAccess<'de>>(self, id: StructId, mut map: A) -> Result<Value, A::Error> {
         let def: &'s Struct = self.state.schema.get(id);
         let mut out = Map::new();
+        let (mut seen, mut twice) = (0u128, false);
         while let Some(key) = map.next_key::<String>()? {
-            let Some(field) = def.field(&key) else {
+            let Some(at) = def.position(&key) else {
                 let ty = if def.preserve_unknown { Some(&Type::Any) } else { def.additional.as_ref() };
                 let trail = self.trail.then(Step::Key(&key));
                 if let Some(ty) = ty {
@@ -304,26 +305,39 @@ impl<'s> Seed<'_, 's> {
                 }
                 continue;
             };
-            if self.state.lenient == 0 && out.contains_key(&key) {
+            let field = &def.fields[at];
+            // No type has more fields than that; if one had, a twin would still be found unless its first was empty.
+            let bit = 1u128.checked_shl(at as u32).unwrap_or_default();
+            let again = seen & bit != 0 || (bit == 0 && out.contains_key(&key));
+            seen |= bit;
+            twice |= again;
+            if again && self.state.lenient == 0 {
                 complain(&mut self.state.strict, "duplicate field", self.trail, &key);
             }
             let trail = self.trail.then(Step::Field(def, field));
             let value = map.next_value_seed(Nullable(Seed { state: self.state, ty: &field.ty, trail: &trail }))?;
             let Some(value) = value else {
                 // As in Go null leaves the field alone, except that it empties a pointer, list or map.
-                if field.nullable {
+                if again && field.nullable {
                     out.remove(&key);
                 }
                 continue;
             };
-            match out.get_mut(&key) {
-                Some(old) => merge(old, value),
-                None => {
-                    out.insert(key, value);
+            if again {
+                match out.get_mut(&key) {
+                    Some(old) => merge(old, value),
+                    None => {
+                        out.insert(key, value);
+                    }
                 }
+            } else if !self.state.schema.omitted(field, &value) {
+                out.insert(key, value);
             }
         }
-        self.state.schema.settle(def, &mut out);
+        if twice {
+            out.retain(|name, value| def.field(name).is_none_or(|field| !self.state.schema.omitted(field, value)));
+        }
+        self.state.schema.fill(def, &mut out);
         Ok(Value::Object(out))
     }
 }
@@ -484,8 +498,13 @@ impl Schema {
     /// be canonical already.
     pub fn settle(&self, def: &Struct, object: &mut Map<String, Value>) {
         object.retain(|name, value| def.field(name).is_none_or(|field| !self.omitted(field, value)));
-        for field in &def.fields {
-            if self.written_when_absent(field) && !object.contains_key(field.name.as_str()) {
+        self.fill(def, object);
+    }
+
+    /// Puts in what Go always writes.
+    fn fill(&self, def: &Struct, object: &mut Map<String, Value>) {
+        for field in def.always_written() {
+            if !object.contains_key(field.name.as_str()) {
                 let value = if field.nullable { Value::Null } else { self.zero(&field.ty) };
                 object.insert(field.name.to_string(), value);
             }
@@ -504,28 +523,6 @@ impl Schema {
             (_, Type::Int32 | Type::Int64 | Type::Uint(_) | Type::Double) => value.as_f64() == Some(0.0),
             (Omit::Empty, _) => false,
             (Omit::Zero, ty) => *value == self.zero(ty),
-        }
-    }
-
-    fn written_when_absent(&self, field: &Field) -> bool {
-        match field.omit {
-            Omit::Never => true,
-            Omit::Zero => false,
-            Omit::Empty => {
-                !field.nullable
-                    && !matches!(
-                        field.ty,
-                        Type::String
-                            | Type::Bool
-                            | Type::Int32
-                            | Type::Int64
-                            | Type::Uint(_)
-                            | Type::Double
-                            | Type::List(_)
-                            | Type::Map(_)
-                            | Type::Bytes
-                    )
-            }
         }
     }
 }

@@ -112,6 +112,21 @@ fn strict_complaints_come_in_the_order_of_the_text() {
 }
 
 #[test]
+fn a_field_that_comes_twice_grows_together_or_goes_with_null() {
+    for (body, want) in [
+        (r#"{"data":{"a":"1"},"data":null}"#, json!({"metadata": {}})),
+        (r#"{"data":null,"data":{"a":"1"}}"#, json!({"metadata": {}, "data": {"a": "1"}})),
+        (r#"{"immutable":true,"immutable":false}"#, json!({"metadata": {}, "immutable": false})),
+        (
+            r#"{"metadata":{"name":"a"},"metadata":{"generateName":"b"}}"#,
+            json!({"metadata": {"name": "a", "generateName": "b"}}),
+        ),
+    ] {
+        assert_eq!(config_map(body).unwrap().value, want, "{body}");
+    }
+}
+
+#[test]
 fn paths_of_complaints_name_items_and_keys() {
     let got = canonical(
         "",
