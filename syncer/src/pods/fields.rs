@@ -429,6 +429,9 @@ pub const ROWS: &[Row] = &[
 
 #[cfg(test)]
 mod tests {
+    use apimachinery::gvk::GroupVersionKind;
+    use apimachinery::schema::{Schema, StructId, Type};
+
     use super::*;
 
     const INTRODUCTION: &str = "# What becomes of each field of a pod\n\n\
@@ -446,5 +449,39 @@ mod tests {
             std::fs::write(path, &want).unwrap();
         }
         assert_eq!(std::fs::read_to_string(path).unwrap(), want, "run with UPDATE_DOCS=1");
+    }
+
+    /// Every field of a pod, down to where the table decides, with what lies there.
+    fn fields(schema: &Schema, id: StructId, path: &str, out: &mut Vec<(String, Option<Action>, bool)>) {
+        for field in &schema.get(id).fields {
+            let path = if path.is_empty() { field.name.to_string() } else { format!("{path}.{}", field.name) };
+            let mut ty = &field.ty;
+            while let Type::List(list) = ty {
+                ty = &list.item;
+            }
+            match (TABLE.find(&path), ty) {
+                (Some(row), ty) => out.push((path, Some(row.action), matches!(ty, Type::Struct(_)))),
+                (None, Type::Struct(id)) => fields(schema, *id, &path, out),
+                (None, _) => out.push((path, None, false)),
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_pod_is_in_the_table() {
+        let pod = apimachinery::builtin::kind_schema(&GroupVersionKind::new("", "v1", "Pod")).unwrap();
+        let mut found = Vec::new();
+        fields(&pod.schema, pod.root, "", &mut found);
+        let missing: Vec<_> = found.iter().filter(|(_, action, _)| action.is_none()).map(|(path, ..)| path).collect();
+        assert!(missing.is_empty(), "the table says nothing about {missing:?}");
+        let wholesale: Vec<_> =
+            found.iter().filter(|(_, a, is_struct)| *a == Some(Pass) && *is_struct).map(|(path, ..)| path).collect();
+        assert!(wholesale.is_empty(), "what passes must be named field by field: {wholesale:?}");
+        let rows: Vec<_> = ROWS.iter().filter(|row| !found.iter().any(|(path, ..)| row_names(row, path))).collect();
+        assert!(rows.is_empty(), "rows about nothing: {rows:?}");
+    }
+
+    fn row_names(row: &Row, path: &str) -> bool {
+        TABLE.find(path).is_some_and(|found| std::ptr::eq(found.path, row.path))
     }
 }

@@ -11,7 +11,8 @@ use super::fieldref::{Answer, env_literal, field_answer, volume_field_ref};
 use super::fields::TABLE;
 use super::security::{CONTAINER_LISTS, pod_security_check};
 use crate::config::{PodSecurity, TenantSettings};
-use crate::marks::{self, Mark};
+use crate::host_object::host_metadata;
+use crate::marks;
 use crate::names;
 use crate::table::{Remark, Remarks};
 
@@ -99,30 +100,6 @@ pub fn pod_translate(pod: &Value, context: &PodContext<'_>) -> Result<HostPod, R
         _ => Vec::new(),
     };
     Ok(HostPod { object, ephemeral_containers, tokens, warnings: remarks.dropped })
-}
-
-/// The marks, labels and annotations of a host object of a namespaced tenant object.
-pub(crate) fn host_metadata(
-    object: &Value,
-    resource: &str,
-    tenant: TenantId,
-    settings: &TenantSettings,
-) -> (Map<String, Value>, Map<String, Value>) {
-    let pass = |key: &str, passes: &dyn Fn(&str) -> bool| -> Map<String, Value> {
-        let map = meta::at(object, &["metadata", key]).and_then(Value::as_object);
-        map.into_iter().flatten().filter(|(k, _)| passes(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
-    let mut labels = pass("labels", &|k| settings.policy.passes_label(k));
-    let mut annotations = pass("annotations", &|k| settings.policy.passes_annotation(k));
-    let mark = Mark {
-        tenant,
-        resource: resource.to_owned(),
-        namespace: meta::namespace(object).to_owned(),
-        name: meta::name(object).to_owned(),
-        uid: meta::uid(object).to_owned(),
-    };
-    mark.write(&settings.name, &mut labels, &mut annotations);
-    (labels, annotations)
 }
 
 fn metadata(pod: &Value, context: &PodContext<'_>, carried: BTreeMap<String, String>) -> Value {

@@ -1,0 +1,338 @@
+//! The host's Kubernetes API, as far as the syncer speaks to it: JSON in and out, no types.
+
+use std::time::Duration;
+
+use apimachinery::status::ApiError;
+use futures::{AsyncBufReadExt, Stream, StreamExt};
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::error::HostError;
+use crate::marks;
+
+/// A kind of the host, and where it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostKind {
+    /// `api/v1` or `apis/<group>/<version>`.
+    pub root: &'static str,
+    /// Plural.
+    pub resource: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+}
+
+impl HostKind {
+    /// A kind of the core group.
+    pub const fn core(resource: &'static str, kind: &'static str) -> Self {
+        Self { root: "api/v1", resource, kind }
+    }
+
+    /// `apiVersion` of its objects.
+    pub fn api_version(&self) -> &'static str {
+        self.root.split_once('/').map_or(self.root, |(_, version)| version)
+    }
+}
+
+/// How to delete on the host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostDelete {
+    /// `gracePeriodSeconds`
+    pub grace_seconds: Option<i64>,
+    /// `preconditions.uid`
+    pub uid: Option<String>,
+}
+
+/// A patch on the host, beyond apply.
+#[derive(Clone, Debug)]
+pub(crate) enum HostPatch {
+    /// Strategic merge.
+    Strategic(Value),
+    /// RFC 7386
+    Merge(Value),
+}
+
+/// An event of a watch: its type and object.
+pub(crate) type WatchEvent = (String, Value);
+
+/// The host's API.
+#[derive(Clone)]
+pub(crate) struct HostApi {
+    client: kube::Client,
+    timeout: Duration,
+}
+
+impl HostApi {
+    /// Over this client; every request but a watch ends within `timeout`.
+    pub(crate) fn new(client: kube::Client, timeout: Duration) -> Self {
+        Self { client, timeout }
+    }
+
+    /// The client below.
+    pub(crate) fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    /// Reads an object; `None` if there is none.
+    pub(crate) async fn get(&self, kind: HostKind, namespace: &str, name: &str) -> Result<Option<Value>, HostError> {
+        match self.request(Method::GET, &path(kind, namespace, name, ""), None).await {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads all objects that `selector` selects, in one namespace or (empty) in all, and the revision of the list.
+    pub(crate) async fn list(
+        &self,
+        kind: HostKind,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<(Vec<Value>, String), HostError> {
+        let mut items = Vec::new();
+        let mut next = String::new();
+        loop {
+            let uri = format!(
+                "{}?limit=500&labelSelector={}&continue={}",
+                path(kind, namespace, "", ""),
+                encode(selector),
+                encode(&next)
+            );
+            let mut list = self.request(Method::GET, &uri, None).await?;
+            if let Some(Value::Array(page)) = list.get_mut("items").map(Value::take) {
+                items.extend(page);
+            }
+            match list["metadata"]["continue"].as_str() {
+                Some(token) if !token.is_empty() => next = token.to_owned(),
+                _ => {
+                    let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+                    return Ok((items, revision.to_owned()));
+                }
+            }
+        }
+    }
+
+    /// Follows what `selector` selects behind `revision`. The stream ends when the host closes it.
+    pub(crate) async fn watch(
+        &self,
+        kind: HostKind,
+        namespace: &str,
+        selector: &str,
+        revision: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent, HostError>> + use<>, HostError> {
+        let uri = format!(
+            "{}?watch=1&allowWatchBookmarks=true&timeoutSeconds=290&labelSelector={}&resourceVersion={}",
+            path(kind, namespace, "", ""),
+            encode(selector),
+            encode(revision)
+        );
+        let request = Request::get(uri).body(Vec::new()).map_err(away)?;
+        let open = tokio::time::timeout(self.timeout, self.client.request_stream(request));
+        let reader = open.await.map_err(away)?.map_err(kube_error)?;
+        Ok(reader.lines().map(|line| {
+            let mut event: Value = serde_json::from_str(&line.map_err(away)?).map_err(away)?;
+            let object = event["object"].take();
+            match event["type"].as_str() {
+                Some("ERROR") => Err(HostError::Refused(status_error(500, &object))),
+                kind => Ok((kind.unwrap_or_default().to_owned(), object)),
+            }
+        }))
+    }
+
+    /// Applies an object under our field manager, taking over what others own. A `metadata.uid` in it is a
+    /// precondition.
+    pub(crate) async fn apply(&self, kind: HostKind, object: &Value, dry_run: bool) -> Result<Value, HostError> {
+        let (namespace, name) = (apimachinery::meta::namespace(object), apimachinery::meta::name(object));
+        let dry_run = if dry_run { "&dryRun=All" } else { "" };
+        let uri = format!("{}?fieldManager={}&force=true{dry_run}", path(kind, namespace, name, ""), marks::MANAGER);
+        self.request(Method::PATCH, &uri, Some(("application/apply-patch+yaml", object))).await
+    }
+
+    /// Applies an object that must be ours or not there yet.
+    ///
+    /// `known_uid` is the host uid of the object as it was seen with our mark. Without it the host is asked first, and
+    /// an object without the same tenant's mark for the same object is left alone.
+    ///
+    /// # Errors
+    /// [`HostError::NameTaken`], or what the host says.
+    pub(crate) async fn apply_owned(
+        &self,
+        kind: HostKind,
+        object: &mut Value,
+        known_uid: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Value, HostError> {
+        let (namespace, name) = (apimachinery::meta::namespace(object), apimachinery::meta::name(object));
+        let uid = match known_uid {
+            Some(uid) => Some(uid.to_owned()),
+            None => match self.get(kind, namespace, name).await? {
+                None => None,
+                Some(present) if same_mark(&present, object) => Some(apimachinery::meta::uid(&present).to_owned()),
+                Some(_) => return Err(HostError::NameTaken),
+            },
+        };
+        if let Some(uid) = uid {
+            object["metadata"]["uid"] = json!(uid);
+        }
+        self.apply(kind, object, dry_run).await
+    }
+
+    /// Patches an object or (`subresource` not empty) a part of it.
+    pub(crate) async fn patch(
+        &self,
+        kind: HostKind,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        patch: &HostPatch,
+    ) -> Result<Value, HostError> {
+        let uri = format!("{}?fieldManager={}", path(kind, namespace, name, subresource), marks::MANAGER);
+        let (content_type, body) = match patch {
+            HostPatch::Strategic(body) => ("application/strategic-merge-patch+json", body),
+            HostPatch::Merge(body) => ("application/merge-patch+json", body),
+        };
+        self.request(Method::PATCH, &uri, Some((content_type, body))).await
+    }
+
+    /// Deletes an object; fine if it is not there.
+    pub(crate) async fn delete(
+        &self,
+        kind: HostKind,
+        namespace: &str,
+        name: &str,
+        options: &HostDelete,
+    ) -> Result<(), HostError> {
+        let mut body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+        if let Some(grace) = options.grace_seconds {
+            body["gracePeriodSeconds"] = json!(grace);
+        }
+        if let Some(uid) = &options.uid {
+            body["preconditions"] = json!({"uid": uid});
+        }
+        let uri = path(kind, namespace, name, "");
+        match self.request(Method::DELETE, &uri, Some(("application/json", &body))).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.is_not_found() => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn request(&self, method: Method, uri: &str, body: Option<(&str, &Value)>) -> Result<Value, HostError> {
+        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, "application/json");
+        let bytes = match body {
+            Some((content_type, body)) => {
+                request = request.header(header::CONTENT_TYPE, content_type);
+                serde_json::to_vec(body).map_err(away)?
+            }
+            None => Vec::new(),
+        };
+        let request = request.body(Body::from(bytes)).map_err(away)?;
+        let exchange = async {
+            let response = self.client.send(request).await.map_err(kube_error)?;
+            let status = response.status();
+            let bytes = response.into_body().collect().await.map_err(away)?.to_bytes();
+            Ok::<_, HostError>((status, bytes))
+        };
+        let (status, bytes) = tokio::time::timeout(self.timeout, exchange).await.map_err(away)??;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(away);
+        }
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let error = status_error(status.as_u16(), &body);
+        Err(refused(error))
+    }
+}
+
+/// What the host says about us, its load or itself is no business of the tenant's and will pass: the binding in a new
+/// namespace takes a moment to count, an admin repairs rights. What it says about the object is a refusal.
+fn refused(error: ApiError) -> HostError {
+    let about_us = error.code == 403 && error.message.contains("is forbidden: User \"");
+    if about_us || matches!(error.code, 401 | 429 | 500..) {
+        HostError::Away(error.message)
+    } else {
+        HostError::Refused(error)
+    }
+}
+
+/// The path of an object, of a collection (`name` empty) or of a subresource.
+pub(crate) fn path(kind: HostKind, namespace: &str, name: &str, subresource: &str) -> String {
+    let mut out = format!("/{}", kind.root);
+    if !namespace.is_empty() {
+        out.push_str("/namespaces/");
+        out.push_str(&encode(namespace));
+    }
+    for part in [kind.resource, name, subresource] {
+        if !part.is_empty() {
+            out.push('/');
+            out.push_str(&encode(part));
+        }
+    }
+    out
+}
+
+fn encode(text: &str) -> String {
+    const KEEP: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, KEEP).to_string()
+}
+
+fn same_mark(present: &Value, object: &Value) -> bool {
+    let mark = |o: &Value| {
+        let annotation = |key| o["metadata"]["annotations"][key].as_str().map(str::to_owned);
+        let tenant = o["metadata"]["labels"][marks::TENANT].as_str().map(str::to_owned);
+        (tenant, annotation(marks::RESOURCE), annotation(marks::NAMESPACE), annotation(marks::NAME))
+    };
+    mark(object).0.is_some() && mark(present) == mark(object)
+}
+
+fn away(error: impl std::fmt::Display) -> HostError {
+    HostError::Away(error.to_string())
+}
+
+fn kube_error(error: kube::Error) -> HostError {
+    match error {
+        kube::Error::Api(status) => refused(ApiError::new(status.code, reason(&status.reason), status.message.clone())),
+        error => away(error),
+    }
+}
+
+/// A `Status` of the host as an error of ours.
+pub(crate) fn status_error(code: u16, status: &Value) -> ApiError {
+    let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(code);
+    let message = status["message"].as_str().unwrap_or("the host gave no reason");
+    let mut error = ApiError::new(code, reason(status["reason"].as_str().unwrap_or_default()), message);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let details = &status["details"];
+    (error.name, error.group, error.kind) = (text(&details["name"]), text(&details["group"]), text(&details["kind"]));
+    for cause in apimachinery::meta::list_at(details, &["causes"]) {
+        error = error.with_cause(&text(&cause["reason"]), text(&cause["message"]), &text(&cause["field"]));
+    }
+    error.retry_after = details["retryAfterSeconds"].as_u64().and_then(|s| u32::try_from(s).ok());
+    error
+}
+
+/// A reason as the constant that errors hold; empty for one that is not known.
+fn reason(text: &str) -> &'static str {
+    const REASONS: &[&str] = &[
+        "AlreadyExists",
+        "BadRequest",
+        "Conflict",
+        "Expired",
+        "Forbidden",
+        "Gone",
+        "InternalError",
+        "Invalid",
+        "MethodNotAllowed",
+        "NotAcceptable",
+        "NotFound",
+        "RequestEntityTooLarge",
+        "ServerTimeout",
+        "ServiceUnavailable",
+        "Timeout",
+        "TooManyRequests",
+        "Unauthorized",
+        "UnsupportedMediaType",
+    ];
+    REASONS.iter().copied().find(|r| *r == text).unwrap_or_default()
+}

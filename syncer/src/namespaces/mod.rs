@@ -1,0 +1,125 @@
+//! Namespaces: each that holds something for the host has a host namespace of its own, with our mark, the pod security
+//! label of the admin's choice, copies of the tenant's labels for selectors, and the binding that lets us in.
+//!
+//! A host namespace is made when the first object needs it: an idle tenant has none.
+
+mod translate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::gvk::GroupResource;
+use apimachinery::meta;
+use apimachinery::tenant::TenantId;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::covers::covers;
+use crate::error::SyncError;
+use crate::host_api::{HostDelete, HostKind};
+use crate::queue::Item;
+use crate::room::{Room, Watching};
+
+pub use translate::{namespace_binding_translate, namespace_translate};
+
+const NAMESPACES: HostKind = HostKind::core("namespaces", "Namespace");
+const ROLE_BINDINGS: HostKind =
+    HostKind { root: "apis/rbac.authorization.k8s.io/v1", resource: "rolebindings", kind: "RoleBinding" };
+
+/// The room.
+pub(crate) struct Namespaces;
+
+/// The host namespace of a tenant's namespace, which is there and ready to be written to.
+///
+/// # Errors
+/// [`SyncError::Wait`] while an earlier one of that name goes away, or the tenant's is going.
+pub(crate) async fn namespace_ensure(
+    context: &Context,
+    tenant: TenantId,
+    namespace: &str,
+) -> Result<String, SyncError> {
+    let settings = context.settings(tenant)?;
+    let host_name = context.host_namespace(tenant, namespace)?;
+    if context.ready_namespaces.lock().contains(&(tenant, namespace.into())) {
+        return Ok(host_name);
+    }
+    let resource = GroupResource::new("", "namespaces");
+    let soon = Duration::from_millis(500);
+    let Some(object) = context.tenant_get(tenant, &resource, "", namespace).await? else {
+        return Err(SyncError::Wait("the namespace is gone", soon));
+    };
+    let object = object.to_value()?;
+    if let Some(host) = context.host.get(NAMESPACES, "", &host_name).await? {
+        if host["metadata"]["deletionTimestamp"].is_string() {
+            return Err(SyncError::Wait("an earlier host namespace is still being deleted", soon));
+        }
+        if host["metadata"]["annotations"][crate::marks::UID].as_str().is_some_and(|uid| uid != meta::uid(&object)) {
+            // The tenant has deleted the namespace and made it again: nothing of the old one may be seen in the new.
+            delete(context, &host_name, &host).await?;
+            return Err(SyncError::Wait("an earlier host namespace must go first", soon));
+        }
+    }
+    let mut desired = namespace_translate(&object, tenant, &settings);
+    context.host.apply_owned(NAMESPACES, &mut desired, None, false).await?;
+    if let Some(access) = &context.config.access {
+        let binding = namespace_binding_translate(&host_name, tenant, access);
+        context.host.apply(ROLE_BINDINGS, &binding, false).await?;
+    }
+    context.ready_namespaces.lock().insert((tenant, namespace.into()));
+    Ok(host_name)
+}
+
+async fn delete(context: &Context, host_name: &str, host: &Value) -> Result<(), SyncError> {
+    let options = HostDelete { uid: Some(meta::uid(host).to_owned()), ..HostDelete::default() };
+    Ok(context.host.delete(NAMESPACES, "", host_name, &options).await?)
+}
+
+#[async_trait]
+impl Room for Namespaces {
+    fn name(&self) -> &'static str {
+        "namespaces"
+    }
+
+    fn tenant_resources(&self) -> Vec<GroupResource> {
+        vec![GroupResource::new("", "namespaces")]
+    }
+
+    fn watching(&self) -> Option<Watching> {
+        Some(Watching::Marked(NAMESPACES))
+    }
+
+    async fn sync(&self, context: &Arc<Context>, tenant: TenantId, item: &Item) -> Result<(), SyncError> {
+        let settings = context.settings(tenant)?;
+        let resource = GroupResource::new("", "namespaces");
+        let object = context.tenant_get(tenant, &resource, "", &item.name).await?;
+        let host = context.marked.get(tenant, self.name(), "", &item.name);
+        let Some(host) = host else { return Ok(()) };
+        let present = host.value();
+        if host.gone || present["metadata"]["deletionTimestamp"].is_string() {
+            context.namespace_lost(tenant, &item.name);
+        }
+        if host.gone {
+            context.marked.settle(tenant, self.name(), "", &item.name);
+            return Ok(());
+        }
+        let host_name = meta::name(&present).to_owned();
+        let Some(object) = object else {
+            context.namespace_lost(tenant, &item.name);
+            return delete(context, &host_name, &present).await;
+        };
+        let object = object.to_value()?;
+        if present["metadata"]["annotations"][crate::marks::UID].as_str() != Some(meta::uid(&object)) {
+            context.namespace_lost(tenant, &item.name);
+            return delete(context, &host_name, &present).await;
+        }
+        let mut desired = namespace_translate(&object, tenant, &settings);
+        let stamp = |o: &Value| o["metadata"]["annotations"][crate::marks::APPLIED].clone();
+        if present["metadata"]["deletionTimestamp"].is_null()
+            && (stamp(&present) != stamp(&desired) || !covers(&present, &desired))
+        {
+            context.host.apply_owned(NAMESPACES, &mut desired, Some(meta::uid(&present)), false).await?;
+        }
+        Ok(())
+    }
+}

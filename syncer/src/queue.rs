@@ -1,0 +1,309 @@
+//! The work of all tenants: fair between them, bounded for each, one sync of an object at a time.
+//!
+//! Each tenant has a queue of its own and tenants take turns (round robin, one item a turn: items cost alike, each is
+//! a handful of requests). A tenant that floods waits for itself. What is in the queue is only *which* objects to look at; an
+//! object that changes ten times while it waits is looked at once.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use apimachinery::tenant::TenantId;
+use parking_lot::Mutex;
+use smol_str::SmolStr;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// What to look at: an object of a room's kind, by its name in the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Item {
+    /// The room.
+    pub(crate) room: &'static str,
+    /// The tenant's namespace; empty for what has none.
+    pub(crate) namespace: SmolStr,
+    /// The name.
+    pub(crate) name: SmolStr,
+}
+
+impl Item {
+    /// An item.
+    pub(crate) fn new(room: &'static str, namespace: &str, name: &str) -> Self {
+        Self { room, namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// The room whose items are whole tenants: all their objects are looked at.
+pub(crate) const SCAN: &str = "scan";
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    changed: Notify,
+    limit: usize,
+    in_flight_limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tenants: HashMap<TenantId, Tenant>,
+    /// Tenants that have something ready and may have more in flight.
+    turns: VecDeque<TenantId>,
+    delayed: BinaryHeap<Reverse<(Instant, TenantId, Item)>>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    ready: VecDeque<(Item, Instant)>,
+    waiting: HashSet<Item>,
+    running: HashSet<Item>,
+    /// Running, and something happened meanwhile.
+    again: HashSet<Item>,
+    failures: HashMap<Item, u32>,
+    /// More came than the queue holds: look at everything once there is room.
+    overflowed: bool,
+    has_turn: bool,
+}
+
+impl Queue {
+    /// A queue in which each tenant may have `limit` items waiting and `in_flight_limit` running.
+    pub(crate) fn new(limit: usize, in_flight_limit: usize) -> Self {
+        let (limit, in_flight_limit) = (limit.max(1), in_flight_limit.max(1));
+        Self { inner: Mutex::default(), changed: Notify::new(), limit, in_flight_limit }
+    }
+
+    /// Something happened to an object.
+    pub(crate) fn add(&self, tenant: TenantId, item: Item) {
+        self.inner.lock().add(tenant, item, self.limit, self.in_flight_limit);
+        self.changed.notify_one();
+    }
+
+    /// Looks at an object later.
+    pub(crate) fn add_after(&self, tenant: TenantId, item: Item, delay: Duration) {
+        let mut inner = self.inner.lock();
+        inner.tenants.entry(tenant).or_default();
+        inner.delayed.push(Reverse((Instant::now() + delay, tenant, item)));
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// The next item, in turn, and how long it waited. [`Queue::done`] must follow.
+    pub(crate) async fn next(&self) -> (TenantId, Item, Duration) {
+        loop {
+            let due = {
+                let mut inner = self.inner.lock();
+                inner.promote(self.limit, self.in_flight_limit);
+                if let Some((tenant, item, since)) = inner.take(self.in_flight_limit) {
+                    return (tenant, item, since.elapsed());
+                }
+                inner.delayed.peek().map(|Reverse((due, _, _))| *due)
+            };
+            match due {
+                Some(due) => {
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        () = tokio::time::sleep_until(due) => {}
+                    }
+                }
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// An item is finished. `retry` says after which time to try again; each failure in a row doubles it, up to five
+    /// minutes. Returns how often in a row it has failed.
+    pub(crate) fn done(&self, tenant: TenantId, item: &Item, retry: Option<Duration>) -> u32 {
+        let mut inner = self.inner.lock();
+        let Some(state) = inner.tenants.get_mut(&tenant) else { return 0 };
+        state.running.remove(item);
+        let again = state.again.remove(item);
+        let failures = match retry {
+            None => {
+                state.failures.remove(item);
+                0
+            }
+            Some(_) => {
+                let count = state.failures.entry(item.clone()).or_default();
+                *count += 1;
+                *count
+            }
+        };
+        if again {
+            inner.add(tenant, item.clone(), self.limit, self.in_flight_limit);
+        }
+        if let Some(retry) = retry {
+            let delay = (retry * 2_u32.pow(failures.saturating_sub(1).min(16))).min(Duration::from_secs(300));
+            inner.delayed.push(Reverse((Instant::now() + delay, tenant, item.clone())));
+        }
+        inner.give_turn(tenant, self.in_flight_limit);
+        drop(inner);
+        self.changed.notify_one();
+        failures
+    }
+
+    /// Forgets a tenant. What runs for it ends by itself.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        let mut inner = self.inner.lock();
+        inner.tenants.remove(&tenant);
+        inner.turns.retain(|t| *t != tenant);
+        inner.delayed.retain(|Reverse((_, t, _))| *t != tenant);
+    }
+
+    /// How many items wait, over all tenants.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().tenants.values().map(|t| t.ready.len()).sum()
+    }
+}
+
+impl Inner {
+    fn add(&mut self, tenant: TenantId, item: Item, limit: usize, in_flight_limit: usize) {
+        let state = self.tenants.entry(tenant).or_default();
+        if state.running.contains(&item) {
+            state.again.insert(item);
+            return;
+        }
+        if state.waiting.contains(&item) {
+            return;
+        }
+        if state.ready.len() >= limit {
+            state.overflowed = true;
+            return;
+        }
+        state.waiting.insert(item.clone());
+        state.ready.push_back((item, Instant::now()));
+        self.give_turn(tenant, in_flight_limit);
+    }
+
+    fn give_turn(&mut self, tenant: TenantId, in_flight_limit: usize) {
+        if let Some(state) = self.tenants.get_mut(&tenant)
+            && !state.has_turn
+            && !state.ready.is_empty()
+            && state.running.len() < in_flight_limit
+        {
+            state.has_turn = true;
+            self.turns.push_back(tenant);
+        }
+    }
+
+    fn take(&mut self, in_flight_limit: usize) -> Option<(TenantId, Item, Instant)> {
+        let tenant = self.turns.pop_front()?;
+        let state = self.tenants.get_mut(&tenant)?;
+        state.has_turn = false;
+        let (item, since) = state.ready.pop_front()?;
+        state.waiting.remove(&item);
+        state.running.insert(item.clone());
+        if state.overflowed && state.ready.is_empty() {
+            state.overflowed = false;
+            let scan = Item::new(SCAN, "", "");
+            state.waiting.insert(scan.clone());
+            state.ready.push_back((scan, Instant::now()));
+        }
+        self.give_turn(tenant, in_flight_limit);
+        Some((tenant, item, since))
+    }
+
+    fn promote(&mut self, limit: usize, in_flight_limit: usize) {
+        let now = Instant::now();
+        while self.delayed.peek().is_some_and(|Reverse((due, _, _))| *due <= now) {
+            if let Some(Reverse((_, tenant, item))) = self.delayed.pop() {
+                // A tenant that was forgotten meanwhile stays forgotten.
+                if self.tenants.contains_key(&tenant) {
+                    self.add(tenant, item, limit, in_flight_limit);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: TenantId = TenantId::from_bytes([1; 16]);
+    const B: TenantId = TenantId::from_bytes([2; 16]);
+
+    fn item(name: &str) -> Item {
+        Item::new("pods", "default", name)
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_tenant_does_not_hold_up_another() {
+        let queue = Queue::new(1000, 4);
+        for i in 0..500 {
+            queue.add(A, item(&i.to_string()));
+        }
+        queue.add(B, item("b"));
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            let (tenant, item, _) = queue.next().await;
+            queue.done(tenant, &item, None);
+            order.push(tenant);
+        }
+        assert!(order.contains(&B), "{order:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_has_no_more_in_flight_than_its_share() {
+        let queue = Queue::new(1000, 2);
+        for i in 0..5 {
+            queue.add(A, item(&i.to_string()));
+        }
+        let (_, first, _) = queue.next().await;
+        let _second = queue.next().await;
+        assert!(tokio::time::timeout(Duration::from_secs(1), queue.next()).await.is_err());
+        queue.done(A, &first, None);
+        queue.next().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_is_looked_at_by_one_at_a_time_and_again_if_it_changed_meanwhile() {
+        let queue = Queue::new(1000, 8);
+        queue.add(A, item("x"));
+        queue.add(A, item("x"));
+        let (_, x, _) = queue.next().await;
+        queue.add(A, item("x"));
+        assert!(tokio::time::timeout(Duration::from_secs(1), queue.next()).await.is_err());
+        queue.done(A, &x, None);
+        let (_, again, _) = queue.next().await;
+        queue.done(A, &again, None);
+        assert!(tokio::time::timeout(Duration::from_secs(1), queue.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_wait_longer_each_time() {
+        let queue = Queue::new(1000, 8);
+        queue.add(A, item("x"));
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            let start = Instant::now();
+            let (_, x, _) = queue.next().await;
+            waits.push(start.elapsed().as_secs());
+            queue.done(A, &x, Some(Duration::from_secs(1)));
+        }
+        assert_eq!(waits, [0, 1, 2, 4]);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_made_up_for_by_a_scan() {
+        let queue = Queue::new(2, 8);
+        for i in 0..5 {
+            queue.add(A, item(&i.to_string()));
+        }
+        let mut rooms = Vec::new();
+        for _ in 0..3 {
+            let (tenant, item, _) = queue.next().await;
+            rooms.push(item.room);
+            queue.done(tenant, &item, None);
+        }
+        assert_eq!(rooms, ["pods", "pods", SCAN]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_that_is_forgotten_has_no_more_work() {
+        let queue = Queue::new(10, 8);
+        queue.add(A, item("x"));
+        queue.add_after(A, item("y"), Duration::from_secs(1));
+        queue.forget(A);
+        assert!(tokio::time::timeout(Duration::from_secs(5), queue.next()).await.is_err());
+    }
+}
