@@ -139,7 +139,12 @@ async fn a_budget_holds_evictions_up() {
     let pod = json!({"metadata": {"name": "p", "labels": {"a": "b"}},
         "spec": {"containers": [{"name": "c", "image": "i"}]}});
     client.post(pods, pod).await;
-    client.merge(&format!("{pods}/p/status"), json!({"status": {"phase": "Running"}})).await;
+    client
+        .merge(
+            &format!("{pods}/p/status"),
+            json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}),
+        )
+        .await;
     let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     let budget =
         json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}});

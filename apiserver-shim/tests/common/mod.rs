@@ -1,5 +1,7 @@
 //! A server in this process, without identity, and a client that speaks HTTP to it over a pipe in memory.
 
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
 use std::sync::Arc;
 
 use apimachinery::status::ApiError;
