@@ -29,6 +29,11 @@ pub(crate) trait Controller: Send + Sync {
     /// The resources, as group and plural, whose objects are its keys: all are looked at when a tenant appears.
     fn resources(&self) -> &'static [(&'static str, &'static str)];
 
+    /// A key that stands for all of a tenant, looked at when a tenant appears.
+    fn scan_key(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Says which keys a change concerns.
     fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str));
 

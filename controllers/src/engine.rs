@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Clock, Context, resource};
 use crate::controller::{Controller, Key};
 use crate::metrics::{ControllerLabel, Metrics};
-use crate::{deployment, endpoints, namespace, replicas, serviceaccount};
+use crate::{deployment, endpoints, garbage, namespace, replicas, serviceaccount};
 
 /// How soon a look that failed is repeated, at first.
 const RETRY: Duration = Duration::from_millis(100);
@@ -98,6 +98,7 @@ fn all() -> Vec<Box<dyn Controller>> {
         Box::new(replicas::Replicas::replication_controllers()),
         Box::new(deployment::Deployments),
         Box::new(endpoints::Endpoints),
+        Box::new(garbage::GarbageCollector),
     ]
 }
 
@@ -198,6 +199,9 @@ impl Shared {
     /// Looks at everything a tenant has.
     async fn scan(&self, tenant: TenantId) -> Option<Duration> {
         for controller in &self.all {
+            if let Some(name) = controller.scan_key() {
+                self.queue.add(tenant, Item::new(controller.name(), "", name));
+            }
             for (group, plural) in controller.resources() {
                 match self.context.client.list(tenant, &resource(group, plural), None).await {
                     Ok(list) => {

@@ -11,6 +11,7 @@ mod deployment;
 mod endpoints;
 mod engine;
 mod events;
+mod garbage;
 mod metrics;
 mod namespace;
 mod object;

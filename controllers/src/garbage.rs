@@ -1,0 +1,315 @@
+//! Garbage collection: what its owners leave behind goes, and owners that wait for it are told.
+//!
+//! Nothing is kept in memory: who depends on an owner is read from the envelopes of the objects in its reach when the
+//! owner goes. Source of behaviour: `k8s.io/kubernetes/pkg/controller/garbagecollector`.
+
+use apimachinery::gvk::{GroupResource, GroupVersionKind};
+use apimachinery::meta::{self, list_at, str_at};
+use apimachinery::status::ApiError;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tenant_client::{Caller, Change, DeleteOptions, Object, Resource, Target};
+use uuid::Uuid;
+
+use crate::context::{Context, gone_is_fine};
+use crate::controller::{Again, Controller, Key};
+use crate::object::{OwnerReference, owners};
+
+const CALLER: Caller =
+    Caller { user: "system:serviceaccount:kube-system:generic-garbage-collector", manager: "kube-controller-manager" };
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+/// Between the parts of a key's name. No resource has it in its name.
+const SEPARATOR: char = '|';
+/// In the place of the resource: the key is an owner's uid.
+const OWNER: &str = "uid";
+/// The key that stands for all of a tenant.
+const ALL: &str = "all";
+
+/// Collects garbage. Keys are `resource.group|name`, or `uid|...` for the dependents of an owner that is gone.
+pub(crate) struct GarbageCollector;
+
+/// What the references of an object lead to.
+#[derive(Debug, Default, PartialEq)]
+struct Sorted {
+    /// Owners that are there to stay.
+    solid: usize,
+    /// Uids of owners that are gone.
+    gone: Vec<String>,
+    /// Uids of owners that wait for this object to go.
+    waiting: Vec<String>,
+}
+
+#[async_trait]
+impl Controller for GarbageCollector {
+    fn name(&self) -> &'static str {
+        "garbagecollector"
+    }
+
+    fn resources(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    fn scan_key(&self) -> Option<&'static str> {
+        Some(ALL)
+    }
+
+    fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str)) {
+        let own = |object: &Object| format!("{}{SEPARATOR}{}", change.resource, object.name);
+        match (&change.old, &change.new) {
+            (_, Some(new)) => {
+                let same_owners = change.old.as_ref().is_some_and(|old| old.stored.owners().eq(new.stored.owners()));
+                let owned = new.stored.owners().next().is_some() && !same_owners;
+                if owned || (new.stored.deleting() && new.stored.has_finalizers()) {
+                    add(&new.namespace, &own(new));
+                }
+            }
+            (Some(old), None) => {
+                add(&old.namespace, &format!("{OWNER}{SEPARATOR}{}", old.stored.uid()));
+                for owner in owners(old).iter().filter(|o| o.block_owner_deletion == Some(true)) {
+                    // Its resource is found when its turn comes: here only its kind is known.
+                    let (group, _) = owner.api_version.rsplit_once('/').unwrap_or(("", ""));
+                    add(&old.namespace, &format!("{}{SEPARATOR}{}{SEPARATOR}{group}", owner.kind, owner.name));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    async fn reconcile(&self, context: &Context, key: Key<'_>) -> Result<Again, ApiError> {
+        let resources = context.client.resources(key.tenant).await?;
+        if key.name == ALL {
+            return collect_all(context, key, &resources).await.map(|()| None);
+        }
+        let Some((what, rest)) = key.name.split_once(SEPARATOR) else { return Ok(None) };
+        if what == OWNER {
+            let uid = Uuid::parse_str(rest).map_err(ApiError::internal)?;
+            for (resource, object) in dependents(context, key, &resources, uid, key.namespace.is_empty()).await? {
+                let inside = Key { namespace: &object.namespace, name: &object.name, ..key };
+                collect(context, inside, &resources, &resource).await?;
+            }
+            return Ok(None);
+        }
+        let (found, name) = match rest.split_once(SEPARATOR) {
+            Some((name, group)) => (resources.iter().find(|r| r.kind.kind == what && r.kind.group == group), name),
+            None => (resources.iter().find(|r| r.resource.to_string() == what), rest),
+        };
+        let Some(found) = found else { return Ok(None) };
+        let namespace = if found.namespaced { key.namespace } else { "" };
+        collect(context, Key { namespace, name, ..key }, &resources, found).await?;
+        Ok(None)
+    }
+}
+
+/// Looks at all that has an owner or waits for its dependents: what happened while nobody looked.
+async fn collect_all(context: &Context, key: Key<'_>, resources: &[Resource]) -> Result<(), ApiError> {
+    for resource in resources {
+        for object in context.client.list(key.tenant, &resource.resource, None).await?.items {
+            let waiting = object.stored.deleting() && object.stored.has_finalizers();
+            if waiting || object.stored.owners().next().is_some() {
+                let inside = Key { namespace: &object.namespace, name: &object.name, ..key };
+                collect(context, inside, resources, resource).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks at one object: is it waiting for its dependents, or garbage itself?
+async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resource: &Resource) -> Result<(), ApiError> {
+    let target = Target {
+        tenant: key.tenant,
+        resource: &resource.resource,
+        namespace: key.namespace,
+        name: key.name,
+        subresource: "",
+    };
+    let object = match context.client.get(target).await {
+        Ok(object) => object,
+        Err(error) if error.code == 404 => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if object.stored.deleting() {
+        let value = object.to_value()?;
+        let has = |finalizer: &str| list_at(&value, &["metadata", "finalizers"]).iter().any(|f| f == finalizer);
+        if has(ORPHAN) {
+            orphan(context, key, resources, &object).await?;
+            return remove_finalizer(context, key, resource, value, ORPHAN).await;
+        }
+        if has(FOREGROUND) {
+            return foreground(context, key, resources, resource, &object, value).await;
+        }
+        return Ok(());
+    }
+    let references = owners(&object);
+    if references.is_empty() {
+        return Ok(());
+    }
+    let sorted = sort(context, key, resources, &references).await?;
+    let bad: Vec<&String> = sorted.gone.iter().chain(&sorted.waiting).collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    if sorted.solid > 0 {
+        return drop_references(context, key, resource, &object, |uid| bad.iter().any(|b| *b == uid)).await;
+    }
+    let own = !dependents(context, key, resources, object.stored.uid(), !resource.namespaced).await?.is_empty();
+    let value = object.to_value()?;
+    let kept = list_at(&value, &["metadata", "finalizers"]);
+    let policy = if !sorted.waiting.is_empty() && own || kept.iter().any(|f| f == FOREGROUND) {
+        "Foreground"
+    } else if kept.iter().any(|f| f == ORPHAN) {
+        "Orphan"
+    } else {
+        "Background"
+    };
+    let options = DeleteOptions {
+        uid: Some(object.stored.uid().to_string()),
+        propagation_policy: Some(policy),
+        ..DeleteOptions::default()
+    };
+    gone_is_fine(context.client.delete(CALLER, target, options).await)
+}
+
+/// Deletes the dependents of an owner that waits for them, and lets it go when those that hold it are gone.
+async fn foreground(
+    context: &Context,
+    key: Key<'_>,
+    resources: &[Resource],
+    resource: &Resource,
+    owner: &Object,
+    value: Value,
+) -> Result<(), ApiError> {
+    let uid = owner.stored.uid();
+    let mut held = false;
+    for (what, dependent) in dependents(context, key, resources, uid, !resource.namespaced).await? {
+        held |= dependent.stored.owners().any(|o| o.uid == uid && o.blocks_deletion);
+        if !dependent.stored.deleting() {
+            let inside = Key { namespace: &dependent.namespace, name: &dependent.name, ..key };
+            Box::pin(collect(context, inside, resources, &what)).await?;
+        }
+    }
+    if held {
+        // Some of them may be gone by now; those that are not say so when they go.
+        let left = dependents(context, key, resources, uid, !resource.namespaced).await?;
+        held = left.iter().any(|(_, d)| d.stored.owners().any(|o| o.uid == uid && o.blocks_deletion));
+    }
+    if held { Ok(()) } else { remove_finalizer(context, key, resource, value, FOREGROUND).await }
+}
+
+/// Takes an owner out of the references of its dependents.
+async fn orphan(context: &Context, key: Key<'_>, resources: &[Resource], owner: &Object) -> Result<(), ApiError> {
+    let uid = owner.stored.uid();
+    let text = uid.to_string();
+    for (what, dependent) in dependents(context, key, resources, uid, key.namespace.is_empty()).await? {
+        let inside = Key { namespace: &dependent.namespace, name: &dependent.name, ..key };
+        drop_references(context, inside, &what, &dependent, |uid| uid == text).await?;
+    }
+    Ok(())
+}
+
+async fn remove_finalizer(
+    context: &Context,
+    key: Key<'_>,
+    resource: &Resource,
+    value: Value,
+    finalizer: &str,
+) -> Result<(), ApiError> {
+    let kept: Vec<&Value> = list_at(&value, &["metadata", "finalizers"]).iter().filter(|f| *f != finalizer).collect();
+    let patch = json!({"metadata": {"finalizers": kept, "resourceVersion": meta::text(&value, "resourceVersion")}});
+    gone(context.merge(CALLER, key, &resource.resource, key.name, meta::uid(&value), patch).await)
+}
+
+async fn drop_references(
+    context: &Context,
+    key: Key<'_>,
+    resource: &Resource,
+    object: &Object,
+    drop: impl Fn(&str) -> bool,
+) -> Result<(), ApiError> {
+    let value = object.to_value()?;
+    let references = list_at(&value, &["metadata", "ownerReferences"]);
+    let kept: Vec<&Value> = references.iter().filter(|r| !drop(str_at(r, &["uid"]))).collect();
+    if kept.len() == references.len() {
+        return Ok(());
+    }
+    let patch = json!({"metadata": {"ownerReferences": kept, "resourceVersion": object.revision.to_string()}});
+    gone(context.merge(CALLER, key, &resource.resource, key.name, &object.stored.uid().to_string(), patch).await)
+}
+
+/// Takes a 404 for success. A conflict is none: somebody wrote, and the object must be looked at again.
+fn gone(result: Result<(), ApiError>) -> Result<(), ApiError> {
+    match result {
+        Err(error) if error.code == 404 => Ok(()),
+        other => other,
+    }
+}
+
+/// The objects that name an owner: those in its namespace, or everywhere if it has none.
+async fn dependents(
+    context: &Context,
+    key: Key<'_>,
+    resources: &[Resource],
+    owner: Uuid,
+    everywhere: bool,
+) -> Result<Vec<(Resource, Object)>, ApiError> {
+    let mut found = Vec::new();
+    for resource in resources.iter().filter(|r| r.namespaced || everywhere) {
+        let namespace = (!everywhere).then_some(key.namespace);
+        for object in context.client.list(key.tenant, &resource.resource, namespace).await?.items {
+            if object.stored.owners().any(|o| o.uid == owner) {
+                found.push((resource.clone(), object));
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn sort(
+    context: &Context,
+    key: Key<'_>,
+    resources: &[Resource],
+    references: &[OwnerReference],
+) -> Result<Sorted, ApiError> {
+    let mut sorted = Sorted::default();
+    for reference in references {
+        let kind = GroupVersionKind::from_api_version(&reference.api_version, &reference.kind);
+        // A kind that is not served (any more) may come back: its objects are not taken for gone.
+        let Some(resource) = resources.iter().find(|r| r.kind.kind == kind.kind && r.kind.group == kind.group) else {
+            sorted.solid += 1;
+            continue;
+        };
+        let namespace = if resource.namespaced { key.namespace } else { "" };
+        match owner(context, key, &resource.resource, namespace, reference).await? {
+            None => sorted.gone.push(reference.uid.clone()),
+            Some(owner) if waits(&owner)? && reference.block_owner_deletion == Some(true) => {
+                sorted.waiting.push(reference.uid.clone())
+            }
+            Some(_) => sorted.solid += 1,
+        }
+    }
+    Ok(sorted)
+}
+
+/// The owner that a reference means: same name and same uid.
+async fn owner(
+    context: &Context,
+    key: Key<'_>,
+    resource: &GroupResource,
+    namespace: &str,
+    reference: &OwnerReference,
+) -> Result<Option<Object>, ApiError> {
+    let target = Target { tenant: key.tenant, resource, namespace, name: &reference.name, subresource: "" };
+    match context.client.get(target).await {
+        Ok(found) => Ok((found.stored.uid().to_string() == reference.uid).then_some(found)),
+        Err(error) if error.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn waits(owner: &Object) -> Result<bool, ApiError> {
+    if !owner.stored.deleting() || !owner.stored.has_finalizers() {
+        return Ok(false);
+    }
+    Ok(list_at(&owner.to_value()?, &["metadata", "finalizers"]).iter().any(|f| f == FOREGROUND))
+}
