@@ -113,7 +113,10 @@ fn custom_columns_follow_their_paths() {
     );
     assert_eq!(
         super::columns(&resource)[2],
-        json!({"name": "N", "type": "integer", "format": "int32", "description": "", "priority": 1})
+        json!({
+            "name": "N", "type": "integer", "format": "int32", "priority": 1,
+            "description": "Custom resource definition column (in JSONPath format): .spec.n",
+        })
     );
     resource.printer_columns = CustomColumn::from_definition(&[]).unwrap();
     assert_eq!(row(&resource, &object, now), [json!("x"), json!("30s")]);
