@@ -24,3 +24,5 @@ mod tables;
 pub mod tenants;
 pub mod tls;
 mod watch;
+
+pub use discovery::KUBERNETES_VERSION;

@@ -118,16 +118,19 @@ pub(crate) struct GetArgs {
     pub(crate) output: Option<Format>,
 }
 
-/// Print a virtual cluster's kubeconfig, or merge it into yours
+/// Print a virtual cluster's kubeconfig, write it to a file or merge it into yours
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  kubectl tenant kubeconfig demo > demo.kubeconfig
+  kubectl tenant kubeconfig demo --write demo.kubeconfig
   kubectl tenant kubeconfig demo --merge --use-context")]
 pub(crate) struct KubeconfigArgs {
     /// Name of the virtual cluster
     pub(crate) name: String,
+    /// Write it to this file instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
     /// Merge it into your kubeconfig instead of printing it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "write")]
     pub(crate) merge: bool,
     /// Make the merged context the current one
     #[arg(long, requires = "merge")]

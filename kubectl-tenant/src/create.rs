@@ -35,10 +35,7 @@ pub(crate) async fn run(global: &Global, args: &CreateArgs) -> Result<ExitCode, 
         let text = host.kubeconfig(&ready).await?;
         match &args.write {
             Some(path) if path == Path::new("-") => output::print(&text)?,
-            Some(path) => {
-                kubeconfig::write_private(path, &text)?;
-                output::say(&format!("Wrote {0}. Try: kubectl --kubeconfig {0} get namespaces", path.display()));
-            }
+            Some(path) => kubeconfig::write_told(path, &text)?,
             None => kubeconfig::merge(global, &text, args.use_context)?,
         }
     }

@@ -85,6 +85,8 @@ pub(crate) async fn run(global: &Global, args: &KubeconfigArgs) -> Result<ExitCo
     let text = host.kubeconfig(&vc).await?;
     if args.merge {
         merge(global, &text, args.use_context)?;
+    } else if let Some(path) = &args.write {
+        write_told(path, &text)?;
     } else {
         output::print(&text)?;
     }
@@ -124,6 +126,13 @@ fn merge_target(global: &Global) -> PathBuf {
         std::env::var_os("KUBECONFIG").and_then(|v| std::env::split_paths(&v).find(|p| !p.as_os_str().is_empty()));
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".kube").join("config");
     global.kubeconfig.clone().or(from_env).unwrap_or_else(home)
+}
+
+/// Writes a virtual cluster's kubeconfig and tells how to use it.
+pub(crate) fn write_told(path: &Path, text: &str) -> Result<(), Error> {
+    write_private(path, text)?;
+    output::say(&format!("Wrote {0}. Try: kubectl --kubeconfig {0} get namespaces", path.display()));
+    Ok(())
 }
 
 /// Writes a file that only its owner may read, whole or not at all.

@@ -22,6 +22,7 @@ use crate::host::HostBridge;
 use crate::host_api::{HostApi, HostDelete, HostKind};
 use crate::marks;
 use crate::metrics::{Metrics, ResultLabel, RoomLabel};
+use crate::namespaces;
 use crate::queue::{Item, SCAN};
 use crate::room::{Room, Watching};
 use crate::rooms;
@@ -81,6 +82,14 @@ impl Syncer {
     /// A tenant's settings were set or changed: everything of it is looked at again.
     pub fn tenant_changed(&self, tenant: TenantId) {
         self.context.queue.add(tenant, Item::new(SCAN, "", ""));
+    }
+
+    /// The host namespace of a tenant's namespace, made if it is not there: for what else is to lie in it.
+    ///
+    /// # Errors
+    /// What the host or the tenant's API says; [`SyncError::Wait`] while an earlier one goes away.
+    pub async fn namespace_ensure(&self, tenant: TenantId, namespace: &str) -> Result<String, SyncError> {
+        namespaces::namespace_ensure(&self.context, tenant, namespace).await
     }
 
     /// Removes every trace of a tenant on the host and returns when it is gone. Safe to call again.

@@ -4,6 +4,9 @@
 pub mod cli;
 pub mod config;
 pub mod dns;
+pub mod host_facts;
 pub mod logging;
+pub mod operator;
 pub mod ops;
 pub mod server;
+mod store_metrics;

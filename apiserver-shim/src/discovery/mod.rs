@@ -18,7 +18,9 @@ use crate::http::{Exchange, respond};
 use crate::negotiate::{self, Accepted, As, Offer};
 
 /// The Kubernetes version that is served.
-pub(crate) const VERSION: (&str, &str, &str) = ("1", "36", "v1.36.3");
+pub(crate) const VERSION: (&str, &str, &str) = ("1", "36", KUBERNETES_VERSION);
+/// The Kubernetes version that is served, as `gitVersion` says it.
+pub const KUBERNETES_VERSION: &str = "v1.36.3";
 
 /// Answers a request for a path that is no resource.
 pub(crate) async fn serve(exchange: &Exchange) -> Result<Response<Body>, ApiError> {

@@ -4,9 +4,11 @@
 
 mod cluster;
 mod host;
+mod tenant;
 
 pub use cluster::{Cluster, Namespace};
 pub use host::{HostFacts, Node};
+pub use tenant::{Tenant, tenant_command};
 
 /// Why a step of a test failed.
 #[derive(Debug, thiserror::Error)]
