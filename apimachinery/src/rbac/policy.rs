@@ -183,7 +183,7 @@ impl Policy {
             "Role" => (self.roles.get(format!("{namespace}/{}", role.name).as_str()), "role"),
             "ClusterRole" => (self.cluster_roles.get(&role.name), "clusterrole"),
             other => {
-                return Err(ApiError::internal(format!("unsupported role reference kind: {}", quote(other))));
+                return Err(ApiError::new(500, "", format!("unsupported role reference kind: {}", quote(other))));
             }
         };
         found.ok_or_else(|| ApiError::not_found(&GroupResource::new(GROUP, singular), &role.name))

@@ -114,25 +114,26 @@ async fn role(authorizer: &Authorizer, write: &RoleWrite<'_>) -> Result<(), ApiE
 async fn binding(authorizer: &Authorizer, write: &RoleWrite<'_>) -> Result<(), ApiError> {
     let reference = RoleRef::from_value(write.new.get("roleRef").unwrap_or(&Value::Null));
     let resource = match reference.kind.as_str() {
-        "ClusterRole" => "clusterroles",
-        "Role" => "roles",
-        // Validation refuses it.
-        _ => return Ok(()),
+        "ClusterRole" => Some("clusterroles"),
+        "Role" => Some("roles"),
+        _ => None,
     };
-    let bind = Attributes {
-        version: "*",
-        namespace: write.namespace,
-        name: &reference.name,
-        ..Attributes::resource(write.user, "bind", GROUP, resource)
-    };
-    if authorizer.authorize(write.tenant, &bind).await?.allowed() {
-        return Ok(());
+    if let Some(resource) = resource {
+        let bind = Attributes {
+            version: "*",
+            namespace: write.namespace,
+            name: &reference.name,
+            ..Attributes::resource(write.user, "bind", GROUP, resource)
+        };
+        if authorizer.authorize(write.tenant, &bind).await?.allowed() {
+            return Ok(());
+        }
     }
     let policy = authorizer.policy(write.tenant).await?;
     let rules = policy.role_rules(&reference, write.namespace).map_err(|mut error| {
-        // The registry names the resource here, the authorizer the kind.
+        // The stock server names the resource of the request here, not that of the role.
         if error.code == 404 {
-            error = ApiError::not_found(&GroupResource::new(GROUP, resource), &reference.name);
+            error = ApiError::not_found(&GroupResource::new(GROUP, write.resource), &reference.name);
         }
         error
     })?;

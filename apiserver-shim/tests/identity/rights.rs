@@ -79,7 +79,7 @@ async fn nobody_grants_what_they_do_not_have() {
     assert_eq!(jane.send("PUT", &format!("{RBAC}/clusterroles/same"), Some(wider)).await.0, 403);
     let gone = binding("gone", "gone", "joe");
     let (code, status) = jane.send("POST", &format!("{RBAC}/clusterrolebindings"), Some(gone)).await;
-    let message = "clusterroles.rbac.authorization.k8s.io \"gone\" not found";
+    let message = "clusterrolebindings.rbac.authorization.k8s.io \"gone\" not found";
     assert_eq!((code, &status["message"]), (404, &json!(message)));
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use apimachinery::field::{Errors, Path};
 use apimachinery::gvk::GroupVersionKind;
+use apimachinery::rules::names::{label_value, qualified_name};
+use apimachinery::selector::{FieldSelector, LabelSelector};
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::{Context, strings};
+use super::{Context, in_namespace, strings};
 use crate::auth::{Attributes, Decision, User};
 use crate::registry::{Call, Registry};
 use crate::special::Post;
@@ -28,6 +30,9 @@ pub(super) struct AccessReview(pub(super) Context, pub(super) About);
 #[async_trait]
 impl Post for AccessReview {
     async fn post(&self, _registry: &Arc<Registry>, call: &Call, mut object: Value) -> Result<(u16, Value), ApiError> {
+        if self.1 == About::AnyoneHere {
+            in_namespace(call, &mut object)?;
+        }
         let mut errors = Errors::default();
         validate(&object, self.1, &mut errors);
         if !errors.is_empty() {
@@ -47,6 +52,10 @@ impl Post for AccessReview {
         }
         if !authorized.reason.is_empty() {
             status["reason"] = json!(authorized.reason);
+        }
+        let ignored = ignored_selectors(&spec["resourceAttributes"]);
+        if !ignored.is_empty() {
+            status["evaluationError"] = json!(ignored);
         }
         object["status"] = status;
         Ok((201, object))
@@ -81,10 +90,10 @@ fn validate(object: &Value, about: About, errors: &mut Errors) {
     let spec = &object["spec"];
     let path = Path::new("spec");
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    // The stock server shows its own type here, with capital letters.
+    let text = |key: &str| other[key].as_str().unwrap_or_default();
+    let shown = json!({"Path": text("path"), "Verb": text("verb")});
     if resource.is_object() && other.is_object() {
-        // The stock server shows its own type here, with capital letters.
-        let text = |key: &str| other[key].as_str().unwrap_or_default();
-        let shown = json!({"Path": text("path"), "Verb": text("verb")});
         let why = "cannot be specified in combination with resourceAttributes";
         errors.invalid(&path.child("nonResourceAttributes"), &shown, why);
     }
@@ -97,8 +106,8 @@ fn validate(object: &Value, about: About, errors: &mut Errors) {
         errors.invalid_str(&path.child("user"), "", "at least one of user or group must be specified");
     }
     if resource.is_object() {
-        for kind in ["fieldSelector", "labelSelector"] {
-            selector(&resource[kind], &path.child("resourceAttributes").child(kind), errors);
+        for (kind, labels) in [("fieldSelector", false), ("labelSelector", true)] {
+            selector(&resource[kind], &path.child("resourceAttributes").child(kind), labels, errors);
         }
     }
     let empty = Map::new();
@@ -119,13 +128,13 @@ fn validate(object: &Value, about: About, errors: &mut Errors) {
             errors.invalid_str(&place, asked, "must match metadata.namespace");
         }
         if other.is_object() {
-            errors.invalid(&path.child("nonResourceAttributes"), other, "disallowed on this kind of request");
+            errors.invalid(&path.child("nonResourceAttributes"), &shown, "disallowed on this kind of request");
         }
     }
 }
 
 /// A selector says what it selects either as text or as a list, and something. RBAC does not look at it.
-fn selector(value: &Value, path: &Path, errors: &mut Errors) {
+fn selector(value: &Value, path: &Path, labels: bool, errors: &mut Errors) {
     if !value.is_object() {
         return;
     }
@@ -142,9 +151,65 @@ fn selector(value: &Value, path: &Path, errors: &mut Errors) {
         }
         _ => {}
     }
-    for (index, requirement) in requirements.iter().enumerate() {
-        if requirement["key"].as_str().unwrap_or_default().is_empty() {
-            errors.required(&path.child("requirements").index(index).child("key"), "must be specified");
+    for (index, item) in requirements.iter().enumerate() {
+        requirement(item, &path.child("requirements").index(index), labels, errors);
+    }
+}
+
+/// Which selectors can not be understood, wholly or in part. They only ever narrow what is asked, so the answer for all
+/// objects is a safe one.
+fn ignored_selectors(resource: &Value) -> String {
+    let known = |requirement: &Value, labels: bool| {
+        let values = strings(&requirement["values"]).len();
+        match requirement["operator"].as_str().unwrap_or_default() {
+            "In" | "NotIn" => labels || values == 1,
+            "Exists" | "DoesNotExist" => labels,
+            _ => false,
+        }
+    };
+    let mut texts = Vec::new();
+    for (kind, labels) in [("fieldSelector", false), ("labelSelector", true)] {
+        let selector = &resource[kind];
+        let raw = selector["rawSelector"].as_str().unwrap_or_default();
+        let requirements = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let understood = requirements.iter().filter(|r| known(r, labels)).count();
+        let raw_parses = if labels { LabelSelector::parse(raw).is_ok() } else { FieldSelector::parse(raw).is_ok() };
+        let how = match (understood < requirements.len(), understood > 0) {
+            (true, true) => "partially ignored",
+            (true, false) => "ignored",
+            (false, _) if !raw_parses => "ignored",
+            (false, _) => continue,
+        };
+        texts.push(format!("spec.resourceAttributes.{kind} {how} due to parse error"));
+    }
+    texts.join("; ")
+}
+
+/// One requirement of a selector on labels or on fields. Operators that are not known pass: a newer client's.
+fn requirement(value: &Value, path: &Path, labels: bool, errors: &mut Errors) {
+    let key = value["key"].as_str().unwrap_or_default();
+    if !labels && key.is_empty() {
+        errors.required(&path.child("key"), "must be specified");
+    }
+    let values = strings(&value["values"]);
+    match value["operator"].as_str().unwrap_or_default() {
+        "In" | "NotIn" if values.is_empty() => {
+            errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            errors.forbidden(&path.child("values"), why);
+        }
+        _ => {}
+    }
+    if labels {
+        for why in qualified_name(key) {
+            errors.invalid_str(&path.child("key"), key, &why);
+        }
+        for (index, value) in values.iter().enumerate() {
+            for why in label_value(value) {
+                errors.invalid_str(&path.child("values").index(index), value, &why);
+            }
         }
     }
 }

@@ -8,12 +8,14 @@ mod token_request;
 
 use std::sync::Arc;
 
+use apimachinery::meta::text;
 use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
 use serde_json::{Map, Value, json};
 
 use super::{Authenticator, Authorizer, User};
 use crate::clock::SharedClock;
+use crate::registry::Call;
 use crate::special::Posts;
 use crate::tenants::{Tenant, Tenants};
 
@@ -79,6 +81,23 @@ fn user_info(user: &User) -> Value {
         info.insert("extra".to_owned(), json!(user.extra));
     }
     Value::Object(info)
+}
+
+/// Puts what was posted into the namespace of the request.
+///
+/// # Errors
+/// 400 if it says that it is in another one.
+fn in_namespace(call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    match text(object, "namespace") {
+        "" => object["metadata"]["namespace"] = json!(call.namespace),
+        given if given != call.namespace => {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The strings of a list, none if it is not there.

@@ -14,7 +14,7 @@ use apimachinery::status::ApiError;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Context, strings};
+use super::{Context, in_namespace, strings};
 use crate::auth::objects::{Objects, decode};
 use crate::auth::token::claims::{self, Bound, Grant, Reference};
 use crate::clock::rfc3339;
@@ -33,14 +33,13 @@ impl Post for TokenRequest {
         let tenant = self.0.tenant(call.tenant)?;
         let objects = Objects { store: registry.store().as_ref(), tenant: call.tenant };
         let kind = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
-        for (field, wanted, what) in [("name", &call.name, "name"), ("namespace", &call.namespace, "namespace")] {
-            let given = text(&object, field);
-            if !given.is_empty() && given != wanted {
-                let mut errors = Errors::default();
-                let why = format!("must match the service account {what} if specified");
-                errors.invalid_str(&Path::new("metadata").child(field), given, &why);
-                return Err(ApiError::invalid(&kind, &call.name, &errors));
-            }
+        in_namespace(call, &mut object)?;
+        let given = text(&object, "name");
+        if !given.is_empty() && given != call.name {
+            let mut errors = Errors::default();
+            let why = "must match the service account name if specified";
+            errors.invalid_str(&Path::new("metadata").child("name"), given, why);
+            return Err(ApiError::invalid(&kind, &call.name, &errors));
         }
         let accounts = GroupResource::new("", "serviceaccounts");
         let account = objects.get("serviceaccounts", &call.namespace, &call.name).await?;
