@@ -53,7 +53,8 @@ impl LocalClient {
         Self { shared, served }
     }
 
-    fn call(&self, caller: Caller, target: Target<'_>) -> Result<Call, ApiError> {
+    async fn call(&self, caller: Caller, target: Target<'_>) -> Result<Call, ApiError> {
+        self.shared.registry.load(target.tenant).await?;
         let catalog = self.shared.registry.catalog();
         let resource = catalog
             .find_stored(target.tenant, target.resource)
@@ -102,7 +103,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn get(&self, target: Target<'_>) -> Result<Object, ApiError> {
-        let call = self.call(READER, target)?;
+        let call = self.call(READER, target).await?;
         let live = self.shared.registry.get(&call).await?;
         Ok(object(live, target.namespace, target.name))
     }
@@ -114,7 +115,7 @@ impl TenantClient for LocalClient {
         namespace: Option<&str>,
     ) -> Result<List, ApiError> {
         let namespace = namespace.unwrap_or_default();
-        let call = self.call(READER, Target { tenant, resource, namespace, name: "", subresource: "" })?;
+        let call = self.call(READER, Target { tenant, resource, namespace, name: "", subresource: "" }).await?;
         let collection = place::collection(tenant, resource);
         let kind = Arc::new(place::storage_kind(&call.resource));
         let prefix = if namespace.is_empty() { SmolStr::default() } else { format!("{namespace}/").into() };
@@ -130,6 +131,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn resources(&self, tenant: TenantId) -> Result<Vec<Resource>, ApiError> {
+        self.shared.registry.load(tenant).await?;
         let mut found: Vec<Resource> = Vec::new();
         for group in self.shared.registry.catalog().groups(tenant) {
             for resource in group.versions.iter().flat_map(|(_, resources)| resources) {
@@ -148,7 +150,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn create(&self, caller: Caller, target: Target<'_>, object: Value) -> Result<Value, ApiError> {
-        let call = self.call(caller, target)?;
+        let call = self.call(caller, target).await?;
         if !call.subresource.is_empty() || special::is_virtual(&call) {
             let kind = match call.resource.subresource(&call.subresource) {
                 Some(sub) => sub.gvk.clone(),
@@ -162,7 +164,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn update(&self, caller: Caller, target: Target<'_>, object: Value) -> Result<Value, ApiError> {
-        let call = self.call(caller, target)?;
+        let call = self.call(caller, target).await?;
         if let Some(kind) = special::projected(&call) {
             let object = decode::value_of(&call, &kind, object)?;
             return special::put(&self.shared.registry, &call, object).await;
@@ -173,7 +175,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn patch(&self, caller: Caller, target: Target<'_>, patch: Patch) -> Result<Value, ApiError> {
-        let call = self.call(caller, target)?;
+        let call = self.call(caller, target).await?;
         let (kind, value, force) = match patch {
             Patch::Json(value) => (PatchType::Json, value, false),
             Patch::Merge(value) => (PatchType::Merge, value, false),
@@ -194,7 +196,7 @@ impl TenantClient for LocalClient {
         target: Target<'_>,
         options: tenant_client::DeleteOptions,
     ) -> Result<(), ApiError> {
-        let call = self.call(caller, target)?;
+        let call = self.call(caller, target).await?;
         let options = registry::DeleteOptions {
             grace_period_seconds: options.grace_period_seconds,
             uid: options.uid,

@@ -63,7 +63,7 @@ fn fit_value(call: &Call, kind: &GroupVersionKind, schema: &KindSchema, value: V
     let given = TypeMeta { api_version: text(&value, "apiVersion").to_owned(), kind: text(&value, "kind").to_owned() };
     let found = given.kind_or(kind);
     check_kind(&found, kind)?;
-    let canonical = codec::canonicalise(schema, &found, &kind.kind, value)?;
+    let canonical = fitted(call, kind, schema, &found, value)?;
     report(call, canonical.strict)?;
     with_kind(canonical.value, kind)
 }
@@ -79,7 +79,7 @@ pub(crate) fn options(
     encoding: Encoding,
 ) -> Result<Value, ApiError> {
     let schema = schema_of(kind)?;
-    let (given, canonical) = canonical(kind, &schema, bytes, encoding)?;
+    let (given, canonical) = canonical(call, kind, &schema, bytes, encoding)?;
     if !given.kind.is_empty() && given.kind != kind.kind {
         return Err(ApiError::bad_request(codec::unregistered(&given.kind_or(kind))));
     }
@@ -100,6 +100,10 @@ struct TypeMeta {
 }
 
 impl TypeMeta {
+    fn of(value: &Value) -> Self {
+        Self { api_version: text(value, "apiVersion").to_owned(), kind: text(value, "kind").to_owned() }
+    }
+
     fn kind_or(&self, default: &GroupVersionKind) -> GroupVersionKind {
         let kind = if self.kind.is_empty() { default.kind.as_str() } else { &self.kind };
         if self.api_version.is_empty() {
@@ -116,19 +120,29 @@ fn read(
     bytes: &[u8],
     encoding: Encoding,
 ) -> Result<Value, ApiError> {
-    let (_, canonical) = canonical(kind, schema, bytes, encoding)?;
+    let (_, canonical) = canonical(call, kind, schema, bytes, encoding)?;
     report(call, canonical.strict)?;
     with_kind(canonical.value, kind)
 }
 
 /// Reads bytes by a schema. What they say of themselves is checked first: an object of another kind is not looked at.
 fn canonical(
+    call: &Call,
     kind: &GroupVersionKind,
     schema: &KindSchema,
     bytes: &[u8],
     encoding: Encoding,
 ) -> Result<(TypeMeta, Canonical), ApiError> {
     let limits = Limits::of(&kind.kind);
+    if let Some(custom) = call.resource.definition.as_ref().filter(|_| call.resource.gvk == *kind) {
+        let parsed = codec::parse(format(encoding), bytes, limits)?;
+        let given = TypeMeta::of(&parsed.value);
+        check_kind(&given.kind_or(kind), kind)?;
+        let decoded = custom.decode(parsed.value)?;
+        let mut strict = decoded.strict;
+        strict.extend(parsed.duplicates);
+        return Ok((given, Canonical { value: decoded.value, strict }));
+    }
     if encoding == Encoding::Protobuf {
         let (found, value) = codec::protobuf_decode(builtin::kind_schema, kind, bytes)?;
         if !is_options(kind) {
@@ -203,6 +217,21 @@ fn check_kind(found: &GroupVersionKind, kind: &GroupVersionKind) -> Result<(), A
 /// The Go package of a kind's internal form, as messages of the stock server have it.
 fn internal(kind: &GroupVersionKind) -> &str {
     if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() }
+}
+
+/// Makes a value canonical: by its definition if it is custom, by its schema if not.
+fn fitted(
+    call: &Call,
+    kind: &GroupVersionKind,
+    schema: &KindSchema,
+    found: &GroupVersionKind,
+    value: Value,
+) -> Result<Canonical, ApiError> {
+    if let Some(custom) = call.resource.definition.as_ref().filter(|_| call.resource.gvk == *kind) {
+        let decoded = custom.decode(value)?;
+        return Ok(Canonical { value: decoded.value, strict: decoded.strict });
+    }
+    codec::canonicalise(schema, found, &kind.kind, value)
 }
 
 /// Sets `apiVersion` and `kind`.
@@ -338,8 +367,8 @@ fn fit(
     let found = given.kind_or(kind);
     let undecodable = |why: &str| apimachinery::patch::undecodable(&shown(), why);
     check_kind(&found, kind).map_err(|e| undecodable(&e.message))?;
-    let canonical = codec::canonicalise(schema, &found, &kind.kind, object.clone())
-        .map_err(|e| undecodable(without_kind(&e.message)))?;
+    let canonical =
+        fitted(call, kind, schema, &found, object.clone()).map_err(|e| undecodable(without_kind(&e.message)))?;
     let value = with_kind(canonical.value, kind)?;
     let mut strict = patch.strict.clone();
     strict.extend(canonical.strict);
@@ -391,6 +420,6 @@ pub(crate) fn applied(call: &Call, live: Option<&Value>, config: &Value, force: 
     }
     let now = call.now_text();
     let merged = crate::ownership::apply(&call.resource, live, config, &call.manager, force, &now, &call.subresource)?;
-    let canonical = codec::canonicalise(schema, kind, &kind.kind, merged)?;
+    let canonical = fitted(call, kind, schema, kind, merged)?;
     with_kind(canonical.value, kind)
 }

@@ -1,8 +1,6 @@
 //! Objects on their way to a client: spliced from the store's bytes where that is what the client wants, turned into
 //! other forms and encodings where not.
 
-use std::sync::Arc;
-
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
 use apimachinery::status::ApiError;
@@ -13,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::negotiate::{Accepted, As, Encoding};
 use crate::registry::{Listing, Live, from_storage, place};
+use crate::resources::Found;
 use crate::tables;
 use crate::watch::EventKind;
 
@@ -20,7 +19,7 @@ use crate::watch::EventKind;
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
     accepted: Accepted,
-    resource: Arc<Resource>,
+    resource: Found,
     include: Include,
     /// When the request came: what ages are counted from.
     now: jiff::Timestamp,
@@ -30,9 +29,10 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     /// For objects of this resource.
-    pub(crate) fn new(accepted: Accepted, resource: Arc<Resource>, include: Include, now: jiff::Timestamp) -> Self {
+    pub(crate) fn new(accepted: Accepted, resource: Found, include: Include, now: jiff::Timestamp) -> Self {
         let splice = accepted.form == As::Object
             && accepted.encoding == Encoding::Json { pretty: false }
+            && !resource.custom
             && place::storage_kind(&resource) == resource.gvk;
         Self { accepted, resource, include, now, splice }
     }

@@ -1,36 +1,121 @@
 //! Which resources a tenant has: the built-in ones, the same for all, and its custom ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use apimachinery::builtin;
+use apimachinery::crd::CustomVersion;
 use apimachinery::gvk::{GroupResource, GroupVersionResource};
 use apimachinery::resource::{Group, Resource};
 use apimachinery::tenant::TenantId;
 use parking_lot::RwLock;
+use serde_json::Value;
+use smol_str::SmolStr;
+
+/// A resource of a tenant: a built-in one, or a version of a custom one with its compiled schema.
+#[derive(Clone, Debug)]
+pub struct Found {
+    resource: Arc<Resource>,
+    /// Its compiled definition, if it is custom.
+    pub definition: Option<Arc<CustomVersion>>,
+}
+
+impl Deref for Found {
+    type Target = Resource;
+
+    fn deref(&self) -> &Resource {
+        &self.resource
+    }
+}
+
+impl Found {
+    /// A built-in resource.
+    pub fn built_in(resource: &Arc<Resource>) -> Self {
+        Self { resource: Arc::clone(resource), definition: None }
+    }
+
+    fn custom(version: &Arc<CustomVersion>) -> Self {
+        Self { resource: Arc::clone(version.resource()), definition: Some(Arc::clone(version)) }
+    }
+}
 
 /// The custom resources of one tenant. A tenant without any costs nothing here.
 #[derive(Debug, Default)]
 pub struct CustomResources {
     groups: Vec<Group>,
-    by_gvr: HashMap<GroupVersionResource, Arc<Resource>>,
+    by_gvr: HashMap<GroupVersionResource, Arc<CustomVersion>>,
+    /// Their definitions, as they are published.
+    definitions: Vec<Arc<Value>>,
+    /// Resources whose definition waits for its objects to go.
+    terminating: HashSet<GroupResource>,
 }
 
 impl CustomResources {
-    /// Custom resources by their groups, as discovery lists them.
-    pub fn new(groups: Vec<Group>) -> Self {
-        let by_gvr = groups
-            .iter()
-            .flat_map(|g| &g.versions)
-            .flat_map(|(_, resources)| resources)
-            .map(|r| (r.gvr.clone(), Arc::clone(r)))
-            .collect();
-        Self { groups, by_gvr }
+    /// Custom resources of definitions: each with its versions that are served, compiled.
+    pub fn new(definitions: Vec<(Arc<Value>, Vec<Arc<CustomVersion>>)>, terminating: HashSet<GroupResource>) -> Self {
+        let mut this = Self { terminating, ..Self::default() };
+        for (definition, versions) in definitions {
+            this.definitions.push(definition);
+            for version in versions {
+                let resource = Arc::clone(version.resource());
+                let group = this.groups.iter().position(|g| g.name == resource.gvr.group).unwrap_or_else(|| {
+                    this.groups.push(Group { name: resource.gvr.group.clone(), versions: Vec::new() });
+                    this.groups.len() - 1
+                });
+                let there = &mut this.groups[group].versions;
+                let place = there.iter().position(|(v, _)| *v == resource.gvr.version).unwrap_or_else(|| {
+                    there.push((resource.gvr.version.clone(), Vec::new()));
+                    there.len() - 1
+                });
+                there[place].1.push(Arc::clone(&resource));
+                this.by_gvr.insert(resource.gvr.clone(), version);
+            }
+        }
+        this.groups.sort_by(|a, b| a.name.cmp(&b.name));
+        for group in &mut this.groups {
+            group.versions.sort_by(|(a, _), (b, _)| rank(b).cmp(&rank(a)).then_with(|| a.cmp(b)));
+            for (_, resources) in &mut group.versions {
+                resources.sort_by(|a, b| a.gvr.resource.cmp(&b.gvr.resource));
+            }
+        }
+        this
     }
 
-    fn find(&self, gvr: &GroupVersionResource) -> Option<Arc<Resource>> {
-        self.by_gvr.get(gvr).cloned()
+    fn find(&self, gvr: &GroupVersionResource) -> Option<Found> {
+        self.by_gvr.get(gvr).map(Found::custom)
     }
+
+    fn find_stored(&self, resource: &GroupResource) -> Option<Found> {
+        let mut versions = self
+            .by_gvr
+            .values()
+            .filter(|v| v.resource().gvr.group == resource.group && v.resource().gvr.resource == resource.resource);
+        let first = versions.clone().next();
+        versions.find(|v| v.resource().gvr.version == v.resource().storage_version).or(first).map(Found::custom)
+    }
+}
+
+/// How a version ranks: `v2` before `v1` before `v2beta1` before `v1beta2` before `v1alpha1` before anything else.
+///
+/// Source: `k8s.io/apimachinery/pkg/version`.
+fn rank(version: &str) -> (u8, u32, u32) {
+    let parse = || {
+        let rest = version.strip_prefix('v')?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major: u32 = rest[..digits].parse().ok()?;
+        let (stage, minor) = match &rest[digits..] {
+            "" => (3, ""),
+            rest => match (rest.strip_prefix("beta"), rest.strip_prefix("alpha")) {
+                (Some(minor), _) => (2, minor),
+                (_, Some(minor)) => (1, minor),
+                _ => return None,
+            },
+        };
+        let minor = if stage == 3 { 0 } else { minor.parse().ok()? };
+        Some((stage, major, minor))
+    };
+    parse().unwrap_or((0, 0, 0))
 }
 
 /// The resources of all tenants.
@@ -41,20 +126,17 @@ pub struct Catalog {
 
 impl Catalog {
     /// The resource at this place of the API, if the tenant has it.
-    pub fn find(&self, tenant: TenantId, gvr: &GroupVersionResource) -> Option<Arc<Resource>> {
-        builtin::resource(&gvr.group, &gvr.version, &gvr.resource).cloned().or_else(|| self.custom(tenant)?.find(gvr))
+    pub fn find(&self, tenant: TenantId, gvr: &GroupVersionResource) -> Option<Found> {
+        builtin::resource(&gvr.group, &gvr.version, &gvr.resource)
+            .map(Found::built_in)
+            .or_else(|| self.custom(tenant)?.find(gvr))
     }
 
     /// The resource of this name, in the version in which its objects are stored.
-    pub fn find_stored(&self, tenant: TenantId, resource: &GroupResource) -> Option<Arc<Resource>> {
-        if let Some(found) = builtin::resource_any_version(&resource.group, &resource.resource) {
-            return Some(Arc::clone(found));
-        }
-        let custom = self.custom(tenant)?;
-        let versions = custom.groups.iter().filter(|g| g.name == resource.group).flat_map(|g| &g.versions);
-        let mut found = versions.flat_map(|(_, r)| r).filter(|r| r.gvr.resource == resource.resource);
-        let first = found.clone().next().cloned();
-        found.find(|r| r.gvr.version == r.storage_version).cloned().or(first)
+    pub fn find_stored(&self, tenant: TenantId, resource: &GroupResource) -> Option<Found> {
+        builtin::resource_any_version(&resource.group, &resource.resource)
+            .map(Found::built_in)
+            .or_else(|| self.custom(tenant)?.find_stored(resource))
     }
 
     /// Whether a tenant has this group.
@@ -82,10 +164,20 @@ impl Catalog {
         groups
     }
 
+    /// The definitions of a tenant's custom resources, as they are published.
+    pub fn definitions(&self, tenant: TenantId) -> Vec<Arc<Value>> {
+        self.custom(tenant).map(|c| c.definitions.clone()).unwrap_or_default()
+    }
+
+    /// Whether the definition of a resource waits for its objects to go.
+    pub fn is_terminating(&self, tenant: TenantId, resource: &GroupResource) -> bool {
+        self.custom(tenant).is_some_and(|c| c.terminating.contains(resource))
+    }
+
     /// Replaces a tenant's custom resources.
     pub fn set_custom(&self, tenant: TenantId, resources: CustomResources) {
         let mut custom = self.custom.write();
-        if resources.groups.is_empty() {
+        if resources.groups.is_empty() && resources.terminating.is_empty() {
             custom.remove(&tenant);
         } else {
             custom.insert(tenant, Arc::new(resources));
@@ -100,6 +192,7 @@ impl Catalog {
 /// Adds a custom group's versions to a built-in group of the same name.
 fn merge(group: &mut Group, custom: &Group) {
     for (version, resources) in &custom.versions {
+        let version: &SmolStr = version;
         match group.versions.iter_mut().find(|(v, _)| v == version) {
             Some((_, there)) => {
                 there.extend(resources.iter().cloned());
@@ -107,5 +200,15 @@ fn merge(group: &mut Group, custom: &Group) {
             }
             None => group.versions.push((version.clone(), resources.clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn versions_rank_by_stability_and_age() {
+        let mut versions = ["foo", "v1alpha1", "v1beta2", "v2beta1", "v1", "v10", "v2"];
+        versions.sort_by_key(|v| std::cmp::Reverse(super::rank(v)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
     }
 }

@@ -122,6 +122,7 @@ async fn answer(
     if !authorized.allowed() {
         return Err(attributes.forbidden(&authorized.reason));
     }
+    shared.registry.load(origin.tenant).await?;
     let long = info.is_long_running();
     let exchange = Exchange {
         shared,

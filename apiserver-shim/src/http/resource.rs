@@ -16,6 +16,7 @@ use crate::decode;
 use crate::encode::{Encoder, WatchEncoder};
 use crate::negotiate::{self, As, Offer};
 use crate::registry::{Call, DeleteOptions, Deleted, ListQuery, WriteOptions, from_storage};
+use crate::resources::Found;
 use crate::special;
 use crate::tables;
 
@@ -43,7 +44,7 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
         return Err(no_such_resource());
     }
     if stream::is_stream(&resource, &info.subresource) {
-        let mut call = Call::new(tenant, exchange.user.clone(), Arc::clone(&resource), exchange.shared.clock.now());
+        let mut call = Call::new(tenant, exchange.user.clone(), resource.clone(), exchange.shared.clock.now());
         call.namespace = info.namespace.clone();
         // A proxied service may carry scheme and port with its name.
         call.name = info.name.split(':').find(|s| !matches!(*s, "http" | "https")).unwrap_or_default().to_owned();
@@ -79,6 +80,9 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     call.subresource = info.subresource.clone();
     call.manager = exchange.agent();
     if let Some(text) = deprecation(&call.resource) {
+        call.warn(text);
+    }
+    if let Some(text) = call.resource.definition.as_ref().and_then(|c| c.deprecation()) {
         call.warn(text);
     }
     match info.verb.as_str() {
@@ -122,13 +126,13 @@ fn offer(resource: &Resource) -> Offer {
     Offer { forms: resource.allows("get"), ..Offer::objects(!resource.custom) }
 }
 
-fn encoder(exchange: &Exchange, resource: &Arc<Resource>, offer: Offer) -> Result<Encoder, ApiError> {
+fn encoder(exchange: &Exchange, resource: &Found, offer: Offer) -> Result<Encoder, ApiError> {
     let accepted = negotiate::accept(&exchange.headers, &exchange.query, offer)?;
     let include = match accepted.form {
         As::Table { .. } => tables::include(&exchange.query)?,
         _ => Include::default(),
     };
-    Ok(Encoder::new(accepted, Arc::clone(resource), include, exchange.shared.clock.now()))
+    Ok(Encoder::new(accepted, resource.clone(), include, exchange.shared.clock.now()))
 }
 
 fn object(exchange: &Exchange, call: &Call, encoder: &Encoder, code: u16, bytes: Vec<u8>) -> Response<Body> {

@@ -1,14 +1,12 @@
 //! What the registry knows of a request.
 
-use std::sync::Arc;
-
-use apimachinery::resource::Resource;
 use apimachinery::tenant::TenantId;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::auth::User;
 use crate::clock::rfc3339;
+use crate::resources::Found;
 
 /// What becomes of fields that the schema does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -30,7 +28,7 @@ pub struct Call {
     /// Who asks.
     pub user: User,
     /// Which resource, in the version of the request.
-    pub resource: Arc<Resource>,
+    pub resource: Found,
     /// In which namespace.
     pub namespace: String,
     /// Which object.
@@ -50,7 +48,7 @@ pub struct Call {
 
 impl Call {
     /// A call about a resource; the rest is filled in by the caller.
-    pub fn new(tenant: TenantId, user: User, resource: Arc<Resource>, now: Timestamp) -> Self {
+    pub fn new(tenant: TenantId, user: User, resource: Found, now: Timestamp) -> Self {
         Self {
             tenant,
             user,

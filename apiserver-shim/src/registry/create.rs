@@ -85,7 +85,10 @@ impl Registry {
         rules.prepare_create(&mut object, &context);
         let mut errors = Errors::default();
         metadata::validate(&object, &call.resource, rules.name_rule(), &mut errors);
-        rules.validate(&object, &mut errors);
+        match &call.resource.definition {
+            Some(custom) => custom.validate(&object, None, &mut errors),
+            None => rules.validate(&object, &mut errors),
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid(&call.resource.gvk, meta::name(&object), &errors));
         }
@@ -100,7 +103,7 @@ impl Registry {
         let name = meta::name(&object).to_owned();
         let group_resource = call.resource.group_resource();
         let key = place::key(call.tenant, &group_resource, &call.namespace, &name);
-        let stored = encode(rules, &kind, &object)?;
+        let stored = encode(&call.resource, &kind, &object)?;
         if call.dry_run {
             if let Some(record) = self.record(&key).await? {
                 return Err(exists(call, &name, generated, Some(record)));

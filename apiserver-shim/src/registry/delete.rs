@@ -55,6 +55,7 @@ impl Registry {
         admission::validate(self.admission(), &request).await?;
         let rules = rules_of(&call.resource);
         let mut new = old.clone();
+        special::before_delete(call, &mut new);
         let plan = plan(call, rules, options, metadata_mut(&mut new)?, &old);
         let key = place::key(call.tenant, &call.resource.group_resource(), &call.namespace, &call.name);
         let require = Precondition::Revision(live.revision);
@@ -65,7 +66,7 @@ impl Registry {
                 if new == old {
                     return Ok(Some(Deleted { object: old, gone: false }));
                 }
-                put(key, &encode(rules, &live.kind, &new)?, require)
+                put(key, &encode(&call.resource, &live.kind, &new)?, require)
             }
             Plan::Remove => Write { key, value: None, require },
         };

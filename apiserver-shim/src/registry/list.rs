@@ -210,6 +210,11 @@ impl ListQuery {
     pub fn check_fields(&self, call: &Call) -> Result<(), ApiError> {
         let rules = rules_of(&call.resource);
         for term in self.fields.terms() {
+            if let Some(custom) = &call.resource.definition
+                && custom.selectable_names().any(|name| name == term.field)
+            {
+                continue;
+            }
             rules.field_label(&term.field).map_err(ApiError::bad_request)?;
         }
         Ok(())

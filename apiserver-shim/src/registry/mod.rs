@@ -7,6 +7,7 @@
 pub mod call;
 mod convert;
 mod create;
+mod definitions;
 mod delete;
 mod list;
 mod metadata;
@@ -18,6 +19,7 @@ mod precondition;
 mod read;
 mod update;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use apimachinery::envelope::Stored;
@@ -25,6 +27,8 @@ use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
 use apimachinery::rules::{Rules, rules_for};
 use apimachinery::status::ApiError;
+use apimachinery::tenant::TenantId;
+use parking_lot::RwLock;
 use serde_json::Value;
 use store::{Key, Precondition, Record, Revision, Store, StoreError, Write};
 use tenant_client::host::Host;
@@ -41,7 +45,7 @@ pub use update::Updated;
 
 use crate::admission::Admission;
 use crate::clock::SharedClock;
-use crate::resources::Catalog;
+use crate::resources::{Catalog, Found};
 
 /// The objects of all tenants.
 pub struct Registry {
@@ -50,12 +54,14 @@ pub struct Registry {
     clock: SharedClock,
     admission: Vec<Box<dyn Admission>>,
     host: Option<Arc<dyn Host>>,
+    /// Tenants whose definitions were read.
+    loaded: RwLock<HashSet<TenantId>>,
 }
 
 impl Registry {
     /// A registry over a store, with the plugins of [`crate::admission::plugins`].
     pub fn new(store: Arc<dyn Store>, catalog: Arc<Catalog>, clock: SharedClock, host: Option<Arc<dyn Host>>) -> Self {
-        Self { store, catalog, clock, admission: crate::admission::plugins(), host }
+        Self { store, catalog, clock, admission: crate::admission::plugins(), host, loaded: RwLock::default() }
     }
 
     /// Adds plugins that run after those there are.
@@ -95,7 +101,13 @@ impl Registry {
     }
 
     async fn commit(&self, write: Write) -> Result<Revision, StoreError> {
-        self.store.commit(vec![write]).await
+        let (key, gone) = (write.key.clone(), write.value.is_none());
+        let revision = self.store.commit(vec![write]).await?;
+        if let Err(error) = self.noticed(&key, gone).await {
+            // The write itself is done; the next write of a definition, or the next start, makes up for this.
+            tracing::warn!(tenant = %key.collection.tenant, %error, "definitions could not be renewed");
+        }
+        Ok(revision)
     }
 
     async fn record(&self, key: &Key) -> Result<Option<Record>, ApiError> {
@@ -103,14 +115,35 @@ impl Registry {
     }
 }
 
+/// Rules that hold for all custom resources; the rest is in their definitions.
+struct CustomRules;
+
+impl Rules for CustomRules {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+}
+
 /// The rules of a resource's objects.
 pub(crate) fn rules_of(resource: &Resource) -> &'static dyn Rules {
+    if resource.custom {
+        return &CustomRules;
+    }
     rules_for(&place::storage_resource(&resource.group_resource()))
 }
 
 /// Encodes an object for the store.
-fn encode(rules: &dyn Rules, kind: &GroupVersionKind, object: &Value) -> Result<Stored, ApiError> {
-    let fields = rules.selectable_fields(object);
+fn encode(resource: &Found, kind: &GroupVersionKind, object: &Value) -> Result<Stored, ApiError> {
+    if let Some(custom) = &resource.definition {
+        let fields = custom.selectable_fields(object);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        return Stored::encode(&kind.version, object, &fields).map_err(ApiError::internal);
+    }
+    let fields = rules_of(resource).selectable_fields(object);
     let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_ref())).collect();
     Stored::encode(&kind.version, object, &fields).map_err(ApiError::internal)
 }

@@ -91,7 +91,6 @@ impl Registry {
         uid: Option<&str>,
         change: &(dyn Fn(&mut Value) -> Result<(), ApiError> + Send + Sync),
     ) -> Result<Value, ApiError> {
-        let rules = rules_of(&call.resource);
         for _ in 0..ATTEMPTS {
             let live = self.get(call).await?;
             precondition::check_uid(call, uid, Some(&live))?;
@@ -102,7 +101,7 @@ impl Registry {
                 return Ok(new);
             }
             let key = place::key(call.tenant, &call.resource.group_resource(), &call.namespace, &call.name);
-            let write = put(key, &encode(rules, &live.kind, &new)?, Precondition::Revision(live.revision));
+            let write = put(key, &encode(&call.resource, &live.kind, &new)?, Precondition::Revision(live.revision));
             match self.commit(write).await {
                 Ok(revision) => {
                     set_revision(&mut new, revision);
@@ -140,6 +139,11 @@ impl Registry {
             };
         };
         let old = live.to_value()?;
+        let old = match &call.resource.definition {
+            // What its schema no longer knows is gone; the write is one of what is left.
+            Some(_) => convert::to_storage(&call.resource, convert::from_storage(&call.resource, old)?)?,
+            None => old,
+        };
         let served = convert::from_storage(&call.resource, old.clone())?;
         let new = convert::to_storage(&call.resource, change(Some(&served))?)?;
         self.replace(call, &live, &old, new).await
@@ -172,7 +176,11 @@ impl Registry {
             // The rules of built-in kinds check metadata once more; clients see the causes twice.
             metadata::validate_update(&new, old, &mut errors);
         }
-        rules.validate_update(&new, old, &context, &mut errors);
+        match &call.resource.definition {
+            Some(custom) if part.is("status") => custom.validate_status(&new, old, &mut errors),
+            Some(custom) => custom.validate(&new, Some(old), &mut errors),
+            None => rules.validate_update(&new, old, &context, &mut errors),
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid(&call.resource.gvk, &call.name, &errors));
         }
@@ -199,7 +207,7 @@ impl Registry {
         let write = if gone {
             Write { key, value: None, require }
         } else {
-            put(key, &encode(rules, &live.kind, &new)?, require)
+            put(key, &encode(&call.resource, &live.kind, &new)?, require)
         };
         match self.commit(write).await {
             Ok(revision) => {

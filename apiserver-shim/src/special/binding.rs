@@ -2,8 +2,6 @@
 //!
 //! Source: `k8s.io/kubernetes/pkg/registry/core/pod/storage/storage.go`.
 
-use std::sync::Arc;
-
 use apimachinery::field::{Errors, Path};
 use apimachinery::gvk::GroupResource;
 use apimachinery::meta;
@@ -26,7 +24,7 @@ pub(super) async fn post(registry: &Registry, call: &Call, binding: Value) -> Re
         .catalog()
         .find_stored(call.tenant, &GroupResource::new("", "pods"))
         .ok_or_else(|| ApiError::internal("there are no pods"))?;
-    let mut on = Call::new(call.tenant, call.user.clone(), Arc::clone(&pods), call.now);
+    let mut on = Call::new(call.tenant, call.user.clone(), pods.clone(), call.now);
     on.namespace = call.namespace.clone();
     on.name = name;
     on.subresource = "binding".to_owned();

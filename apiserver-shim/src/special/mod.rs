@@ -1,6 +1,7 @@
 //! What a few resources do that the registry does not do for all.
 
 mod binding;
+mod definitions;
 mod eviction;
 mod namespaces;
 mod pods;
@@ -56,6 +57,13 @@ pub(crate) async fn before_update(
 /// How long an object of this resource lives on.
 pub(crate) fn grace(call: &Call, object: &Value, asked: Option<i64>) -> Grace {
     if is(call, "", "pods") { Grace::Seconds(pods::grace(object, asked)) } else { Grace::None }
+}
+
+/// Sets what must hold an object back from the moment it is deleted.
+pub(crate) fn before_delete(call: &Call, object: &mut Value) {
+    if is(call, "apiextensions.k8s.io", "customresourcedefinitions") {
+        definitions::hold(object);
+    }
 }
 
 /// Checks the preconditions of a namespace's deletion, which has words of its own for them.

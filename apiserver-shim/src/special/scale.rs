@@ -55,6 +55,11 @@ pub(super) async fn patch(registry: &Registry, call: &Call, patch: &Patch) -> Re
 
 /// The object with the replicas of a scale.
 fn scaled(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> Result<Value, ApiError> {
+    if let Some(paths) = call.resource.definition.as_ref().and_then(|d| d.scale()) {
+        let mut new = live.clone();
+        paths.set_replicas(&mut new, scale)?;
+        return Ok(recorded(call, live, new, scale));
+    }
     let replicas = meta::at(scale, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
     if replicas < 0 {
         let mut errors = Errors::default();
@@ -63,14 +68,21 @@ fn scaled(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> 
     }
     let mut new = live.clone();
     new["spec"]["replicas"] = json!(replicas);
+    Ok(recorded(call, live, new, scale))
+}
+
+fn recorded(call: &Call, live: &Value, mut new: Value, scale: &Value) -> Value {
     let given = meta::text(scale, "resourceVersion");
     if !given.is_empty() {
         new["metadata"]["resourceVersion"] = json!(given);
     }
-    Ok(crate::ownership::record_update(&call.resource, live, new, &call.manager, &call.now_text(), &call.subresource))
+    crate::ownership::record_update(&call.resource, live, new, &call.manager, &call.now_text(), &call.subresource)
 }
 
 fn project(call: &Call, kind: &GroupVersionKind, object: &Value) -> Result<Value, ApiError> {
+    if let Some(paths) = call.resource.definition.as_ref().and_then(|d| d.scale()) {
+        return paths.scale(object);
+    }
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(key) {
