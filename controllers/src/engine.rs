@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Clock, Context, resource};
 use crate::controller::{Controller, Key};
 use crate::metrics::{ControllerLabel, Metrics};
-use crate::{deployment, endpoints, garbage, namespace, replicas, serviceaccount};
+use crate::{
+    cronjob, daemonset, deployment, endpoints, garbage, job, namespace, replicas, serviceaccount, statefulset,
+};
 
 /// How soon a look that failed is repeated, at first.
 const RETRY: Duration = Duration::from_millis(100);
@@ -97,6 +99,10 @@ fn all() -> Vec<Box<dyn Controller>> {
         Box::new(replicas::Replicas::replica_sets()),
         Box::new(replicas::Replicas::replication_controllers()),
         Box::new(deployment::Deployments),
+        Box::new(statefulset::StatefulSets),
+        Box::new(daemonset::DaemonSets),
+        Box::new(job::Jobs),
+        Box::new(cronjob::CronJobs),
         Box::new(endpoints::Endpoints),
         Box::new(garbage::GarbageCollector),
     ]

@@ -7,17 +7,22 @@
 mod claim;
 mod context;
 mod controller;
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod engine;
 mod events;
 mod garbage;
+mod job;
 mod metrics;
 mod namespace;
 mod object;
 mod pods;
 mod replicas;
+mod revisions;
 mod serviceaccount;
+mod statefulset;
 
 pub use engine::{Config, Controllers};
 pub use metrics::Metrics;
