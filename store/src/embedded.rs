@@ -4,6 +4,8 @@
 //! fsync, applies them to the state in memory, and only then answers. Readers share a lock with that last step alone.
 
 mod backup;
+#[cfg(feature = "bench")]
+mod bare;
 mod cursor;
 mod disk;
 mod frame;
@@ -31,6 +33,8 @@ use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::backup::RestoreError;
+#[cfg(feature = "bench")]
+pub use self::bare::BareLog;
 use self::cursor::{Place, Topics};
 use self::disk::{Disk, DiskFile, Folder};
 use self::log::Log;

@@ -16,6 +16,8 @@ mod stats;
 #[cfg(test)]
 mod suite;
 
+#[cfg(feature = "bench")]
+pub use embedded::BareLog;
 pub use embedded::{Embedded, OpenError, Options, RestoreError};
 pub use retention::{Keeper, Retention};
 pub use stats::{Buckets, Stats};

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use apimachinery::tenant::TenantId;
-use candidates::{Engine, Failure, Fjall, GrowingLog, Lmdb, Put, Redb};
+use candidates::{Engine, Failure, Fjall, GrowingLog, Lmdb, Log, Put, Redb};
 use store::{CollectionId, Embedded, Key, Options, Precondition, Store, Write};
 use tokio::sync::{mpsc, oneshot};
 
 const WRITERS: u64 = 256;
 const VALUE: usize = 1024;
-const CANDIDATES: [&str; 5] = ["store", "growing-log", "redb", "fjall", "lmdb"];
+const CANDIDATES: [&str; 6] = ["store", "log", "growing-log", "redb", "fjall", "lmdb"];
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +55,7 @@ fn main() -> Result<(), Failure> {
 async fn measure(name: &str, puts: u64, folder: &Path) -> Result<(), Failure> {
     match name {
         "store" => embedded(puts, folder).await,
+        "log" => bare::<Log>(name, puts, folder).await,
         "growing-log" => bare::<GrowingLog>(name, puts, folder).await,
         "redb" => bare::<Redb>(name, puts, folder).await,
         "fjall" => bare::<Fjall>(name, puts, folder).await,
