@@ -103,3 +103,19 @@ async fn unknown_fields_are_pruned_and_tables_have_the_columns() {
     let mut other = server.connect(apimachinery::tenant::TenantId::from_bytes([2; 16])).await;
     assert_eq!(other.get("/apis/example.com/v1").await.0, 404);
 }
+
+#[tokio::test]
+async fn definitions_are_published_to_their_tenant_alone() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    client.post(DEFINITIONS, definition()).await;
+    let path = "/openapi/v3/apis/example.com/v1";
+    let (_, _, index) = client.raw("GET", "/openapi/v3", &[], b"").await;
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    assert!(index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap().starts_with(path));
+    let (code, document) = client.get(path).await;
+    assert_eq!(code, 200);
+    assert!(document["components"]["schemas"].get("com.example.v1.Widget").is_some());
+    let mut other = server.connect(apimachinery::tenant::TenantId::from_bytes([2; 16])).await;
+    assert_eq!(other.get(path).await.0, 404);
+}

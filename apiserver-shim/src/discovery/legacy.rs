@@ -42,7 +42,7 @@ pub(super) fn versions(host: &str) -> Value {
 
 /// `/apis`
 pub(super) fn groups(catalog: &Catalog, tenant: TenantId) -> Value {
-    let groups: Vec<Value> = catalog.groups(tenant).iter().filter(|g| !g.name.is_empty()).map(|g| body(g)).collect();
+    let groups: Vec<Value> = catalog.groups(tenant).iter().filter(|g| !g.name.is_empty()).map(body).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 

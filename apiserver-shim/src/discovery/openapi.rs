@@ -2,11 +2,11 @@
 //!
 //! Source: KEP-2896; `k8s.io/kube-openapi/pkg/handler3`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use apimachinery::builtin;
 use apimachinery::status::ApiError;
+use apimachinery::{builtin, crd, meta};
 use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use bytes::Bytes;
@@ -101,10 +101,14 @@ pub(super) fn v2(exchange: &Exchange) -> Result<Response<Body>, ApiError> {
 pub(super) fn v3_index(exchange: &Exchange) -> Result<Response<Body>, ApiError> {
     let documents = &exchange.shared.documents;
     let mut paths = Map::new();
-    for path in documents.paths() {
-        if let Some(etag) = documents.etag(&path) {
-            paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={etag}")}));
-        }
+    let built_in = documents.paths().into_iter().filter_map(|path| Some((documents.etag(&path)?, path)));
+    let own = custom_versions(exchange).into_iter().filter_map(|(group, version)| {
+        let path = format!("apis/{group}/{version}");
+        Some((custom(exchange, &path)?.etag, path))
+    });
+    for (etag, path) in built_in.chain(own) {
+        let url = format!("/openapi/v3/{path}?hash={etag}");
+        paths.insert(path, json!({ "serverRelativeURL": url }));
     }
     let body = Value::Object(Map::from_iter([("paths".to_owned(), Value::Object(paths))])).to_string();
     Ok(respond::bytes(200, "text/plain; charset=utf-8", body.into_bytes(), &exchange.headers))
@@ -112,7 +116,8 @@ pub(super) fn v3_index(exchange: &Exchange) -> Result<Response<Body>, ApiError> 
 
 /// `/openapi/v3/PATH`
 pub(super) fn v3(exchange: &Exchange, path: &str) -> Result<Response<Body>, ApiError> {
-    let Some(document) = exchange.shared.documents.find(path).filter(|_| path != V2) else {
+    let built_in = exchange.shared.documents.find(path).filter(|_| path != V2);
+    let Some(document) = built_in.or_else(|| custom(exchange, path)) else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_FOUND;
         return Ok(response);
@@ -138,6 +143,42 @@ pub(super) fn v3(exchange: &Exchange, path: &str) -> Result<Response<Body>, ApiE
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
     Ok(response)
+}
+
+/// Groups and versions that a tenant's definitions serve.
+fn custom_versions(exchange: &Exchange) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for definition in exchange.registry().catalog().definitions(exchange.origin.tenant) {
+        let group = meta::str_at(&definition, &["spec", "group"]);
+        for version in meta::list_at(&definition, &["spec", "versions"]).iter().filter(|v| v["served"] == true) {
+            found.insert((group.to_owned(), meta::str_at(version, &["name"]).to_owned()));
+        }
+    }
+    found
+}
+
+/// The document of a group and version that a tenant's definitions serve, put together when it is asked for.
+fn custom(exchange: &Exchange, path: &str) -> Option<Document> {
+    let (group, version) = path.strip_prefix("apis/")?.split_once('/')?;
+    let serves = |definition: &Value| {
+        meta::str_at(definition, &["spec", "group"]) == group
+            && meta::list_at(definition, &["spec", "versions"])
+                .iter()
+                .any(|v| v["served"] == true && v["name"] == version)
+    };
+    let definitions = exchange.registry().catalog().definitions(exchange.origin.tenant);
+    let parts: Vec<_> = definitions
+        .iter()
+        .filter(|d| serves(d))
+        .map(|d| crd::openapi::parts(d, version, crd::openapi::Form::V3))
+        .collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let common: Value = serde_json::from_slice(&unpack("api/v1")?).ok()?;
+    let lookup = |name: &str| common["components"]["schemas"].get(name).cloned();
+    let json = crd::openapi::document_v3(parts, &lookup).to_string().into_bytes();
+    Some(Document { etag: etag(&json), json: json.into() })
 }
 
 fn answer(exchange: &Exchange, document: &Document) -> Response<Body> {

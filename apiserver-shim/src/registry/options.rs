@@ -151,7 +151,7 @@ pub(super) fn validate_manager(manager: &str, path: &Path, errors: &mut Errors) 
 ///
 /// # Errors
 /// 400 if it is none; see [`is_true`] for what counts.
-pub fn parse_bool(text: &str) -> Result<bool, ApiError> {
+pub(super) fn parse_bool(text: &str) -> Result<bool, ApiError> {
     Ok(is_true(text))
 }
 
@@ -159,7 +159,7 @@ pub fn parse_bool(text: &str) -> Result<bool, ApiError> {
 ///
 /// # Errors
 /// 400 if it is none.
-pub fn parse_int(text: &str) -> Result<i64, ApiError> {
+pub(super) fn parse_int(text: &str) -> Result<i64, ApiError> {
     text.parse()
         .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", quote(text))))
 }

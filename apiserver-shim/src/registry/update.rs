@@ -28,7 +28,7 @@ pub struct Updated {
 }
 
 /// Computes the new object from the present one (`None` if there is none), both in the version of the call's resource.
-pub type Change<'a> = &'a (dyn Fn(Option<&Value>) -> Result<Value, ApiError> + Send + Sync);
+pub(super) type Change<'a> = &'a (dyn Fn(Option<&Value>) -> Result<Value, ApiError> + Send + Sync);
 
 impl Registry {
     /// Replaces an object by one that is in the version of the call's resource and canonical.
@@ -345,7 +345,7 @@ fn count_generation(call: &Call, rules: &dyn Rules, part: Part<'_>, new: &mut Va
         let apart = call.resource.subresource("status").is_some();
         let wanted = |object: &Value| -> Map<String, Value> {
             let fields = object.as_object().into_iter().flatten();
-            let fields = fields.filter(|(k, _)| !is_common(k) && !(apart && *k == "status"));
+            let fields = fields.filter(|(k, _)| !(is_common(k) || apart && *k == "status"));
             fields.map(|(k, v)| (k.clone(), v.clone())).collect()
         };
         wanted(new) != wanted(old)

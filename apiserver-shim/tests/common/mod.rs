@@ -1,6 +1,6 @@
 //! A server in this process, without identity, and a client that speaks HTTP to it over a pipe in memory.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
