@@ -7,6 +7,7 @@ use std::sync::Arc;
 use apimachinery::builtin;
 use apimachinery::crd::CustomVersion;
 use apimachinery::gvk::{GroupResource, GroupVersionResource};
+use apimachinery::meta;
 use apimachinery::resource::{Group, Resource};
 use apimachinery::tenant::TenantId;
 use parking_lot::RwLock;
@@ -19,6 +20,8 @@ pub struct Found {
     resource: Arc<Resource>,
     /// Its compiled definition, if it is custom.
     pub definition: Option<Arc<CustomVersion>>,
+    /// Whether a webhook converts between its versions.
+    pub webhook: bool,
 }
 
 impl Deref for Found {
@@ -32,11 +35,11 @@ impl Deref for Found {
 impl Found {
     /// A built-in resource.
     pub fn built_in(resource: &Arc<Resource>) -> Self {
-        Self { resource: Arc::clone(resource), definition: None }
+        Self { resource: Arc::clone(resource), definition: None, webhook: false }
     }
 
-    fn custom(version: &Arc<CustomVersion>) -> Self {
-        Self { resource: Arc::clone(version.resource()), definition: Some(Arc::clone(version)) }
+    fn custom(version: Arc<CustomVersion>, webhook: bool) -> Self {
+        Self { resource: Arc::clone(version.resource()), definition: Some(version), webhook }
     }
 }
 
@@ -44,7 +47,7 @@ impl Found {
 #[derive(Debug, Default)]
 pub struct CustomResources {
     groups: Vec<Group>,
-    by_gvr: HashMap<GroupVersionResource, Arc<CustomVersion>>,
+    by_gvr: HashMap<GroupVersionResource, Found>,
     /// Their definitions, as they are published.
     definitions: Vec<Arc<Value>>,
     /// Resources whose definition waits for its objects to go.
@@ -56,6 +59,7 @@ impl CustomResources {
     pub fn new(definitions: Vec<(Arc<Value>, Vec<Arc<CustomVersion>>)>, terminating: HashSet<GroupResource>) -> Self {
         let mut this = Self { terminating, ..Self::default() };
         for (definition, versions) in definitions {
+            let webhook = meta::str_at(&definition, &["spec", "conversion", "strategy"]) == "Webhook";
             this.definitions.push(definition);
             for version in versions {
                 let resource = Arc::clone(version.resource());
@@ -69,7 +73,7 @@ impl CustomResources {
                     there.len() - 1
                 });
                 there[place].1.push(Arc::clone(&resource));
-                this.by_gvr.insert(resource.gvr.clone(), version);
+                this.by_gvr.insert(resource.gvr.clone(), Found::custom(version, webhook));
             }
         }
         this.groups.sort_by(|a, b| a.name.cmp(&b.name));
@@ -83,16 +87,14 @@ impl CustomResources {
     }
 
     fn find(&self, gvr: &GroupVersionResource) -> Option<Found> {
-        self.by_gvr.get(gvr).map(Found::custom)
+        self.by_gvr.get(gvr).cloned()
     }
 
     fn find_stored(&self, resource: &GroupResource) -> Option<Found> {
-        let mut versions = self
-            .by_gvr
-            .values()
-            .filter(|v| v.resource().gvr.group == resource.group && v.resource().gvr.resource == resource.resource);
+        let mut versions =
+            self.by_gvr.values().filter(|v| v.gvr.group == resource.group && v.gvr.resource == resource.resource);
         let first = versions.clone().next();
-        versions.find(|v| v.resource().gvr.version == v.resource().storage_version).or(first).map(Found::custom)
+        versions.find(|v| v.gvr.version == v.storage_version).or(first).cloned()
     }
 }
 

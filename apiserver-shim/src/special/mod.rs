@@ -35,6 +35,9 @@ fn is(call: &Call, group: &str, resource: &str) -> bool {
 
 /// Sets what must be allotted before an object is created.
 pub(crate) async fn before_create(registry: &Registry, call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    if call.resource.custom {
+        definitions::check_create(registry, call, object)?;
+    }
     if is(call, "", "services") {
         services::allot(registry, call, object, None).await?;
     }
@@ -62,7 +65,7 @@ pub(crate) fn grace(call: &Call, object: &Value, asked: Option<i64>) -> Grace {
 /// Sets what must hold an object back from the moment it is deleted.
 pub(crate) fn before_delete(call: &Call, object: &mut Value) {
     if is(call, "apiextensions.k8s.io", "customresourcedefinitions") {
-        definitions::hold(object);
+        definitions::hold(object, &call.now_text());
     }
 }
 
