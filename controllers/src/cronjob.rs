@@ -108,7 +108,7 @@ impl Controller for CronJobs {
             Ok(job) => {
                 let message = format!("Created job {}", meta::name(&job));
                 tell(context, CALLER, key, &cron, &kind(), Event::normal("SuccessfulCreate", &message)).await;
-                jobs.retain(|j| !(str_at(&cron, &["spec", "concurrencyPolicy"]) == "Replace" && !is_finished(j)));
+                jobs.retain(|j| str_at(&cron, &["spec", "concurrencyPolicy"]) != "Replace" || is_finished(j));
                 jobs.push(job);
                 status = self::status(&cron, &jobs);
             }

@@ -293,11 +293,13 @@ mod tests {
 
     #[test]
     fn values_that_do_not_fit_are_all_named() {
-        let mut config = Config::default();
-        config.ports = Ports { first: 80, count: 0 };
-        config.api.endpoint = "http://x".into();
-        config.log.level = "loud=very".into();
-        config.tenants.cluster_domain = "Bad_".into();
+        let config = Config {
+            ports: Ports { first: 80, count: 0 },
+            api: Api { endpoint: "http://x".into(), ..Api::default() },
+            log: Log { level: "loud=very".into(), ..Log::default() },
+            tenants: Tenants { cluster_domain: "Bad_".into(), ..Tenants::default() },
+            ..Config::default()
+        };
         let error = config.check().unwrap_err().to_string();
         for field in ["ports.first", "ports.count", "api.endpoint", "log.level", "tenants.clusterDomain"] {
             assert!(error.contains(field), "{field}: {error}");

@@ -14,7 +14,7 @@ use store::Stats;
 struct StoreCollector(Arc<Stats>);
 
 /// Registers the store's counters.
-pub fn register(registry: &mut Registry, stats: Arc<Stats>) {
+pub(crate) fn register(registry: &mut Registry, stats: Arc<Stats>) {
     registry.register_collector(Box::new(StoreCollector(stats)));
 }
 

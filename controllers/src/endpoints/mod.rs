@@ -165,16 +165,24 @@ async fn write_endpoints(
     Ok(())
 }
 
+#[derive(Default)]
+struct Subset {
+    ready: Vec<Value>,
+    not_ready: Vec<Value>,
+    ports: Vec<Value>,
+}
+
 /// Addresses grouped by the ports that they have.
 fn subsets(backends: &[Backend], service: &Value) -> Vec<Value> {
     let publish = addresses::publishes_not_ready(service);
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Subset> = BTreeMap::new();
     for backend in backends.iter().filter(|b| !b.terminating || publish) {
-        let (ready, not_ready, ports) = groups.entry(Value::Array(backend.ports.clone()).to_string()).or_default();
-        ports.clone_from(&backend.ports);
-        if backend.ready || publish { ready } else { not_ready }.push(backend.address());
+        let group = groups.entry(Value::Array(backend.ports.clone()).to_string()).or_default();
+        group.ports.clone_from(&backend.ports);
+        let list = if backend.ready || publish { &mut group.ready } else { &mut group.not_ready };
+        list.push(backend.address());
     }
-    let groups = groups.into_values().map(|(ready, not_ready, ports)| {
+    let groups = groups.into_values().map(|Subset { ready, not_ready, ports }| {
         let mut subset = Map::new();
         for (name, list) in [("addresses", ready), ("notReadyAddresses", not_ready), ("ports", ports)] {
             if !list.is_empty() {

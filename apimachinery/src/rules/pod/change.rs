@@ -123,7 +123,7 @@ fn rest_is_same(new: &At<'_, '_>, old: &At<'_, '_>, errors: &mut Errors) {
     if before(GRACE).as_i64().is_some_and(|g| g < 0) && munged.get(GRACE).and_then(Value::as_i64) == Some(1) {
         put_back(&mut munged, GRACE);
     }
-    if old.field("schedulingGates").len() > 0 {
+    if !old.field("schedulingGates").is_empty() {
         narrowed_while_gated(new, old, &mut munged, errors);
     }
     if !semantic_eq(&munged, old.value()) {
@@ -195,7 +195,7 @@ fn ephemeral_containers(new: &At<'_, '_>, old: &At<'_, '_>, errors: &mut Errors)
     for container in meta::list_at(old.value(), &["spec", "ephemeralContainers"]) {
         let name = meta::str_at(container, &["name"]);
         let quoted = crate::field::quote(name);
-        match at.items().filter(|c| c.field("name").str() == name).last() {
+        match at.items().rfind(|c| c.field("name").str() == name) {
             None => at.forbidden(errors, &format!("existing ephemeral containers {quoted} may not be removed\n")),
             Some(kept) if !semantic_eq(kept.value(), container) => {
                 at.forbidden(errors, &format!("existing ephemeral containers {quoted} may not be changed\n"));

@@ -149,10 +149,10 @@ fn volume_default(volume: &mut Value) {
         let policy = if image::tag(reference) == Some("latest") { "Always" } else { "IfNotPresent" };
         fill_text(image, "pullPolicy", policy);
     }
-    if let Some(claim) = some_mut(volume, "ephemeral").and_then(|e| some_mut(e, "volumeClaimTemplate")) {
-        if let Some(spec) = made_mut(claim, "spec") {
-            claim_spec_default(spec);
-        }
+    if let Some(claim) = some_mut(volume, "ephemeral").and_then(|e| some_mut(e, "volumeClaimTemplate"))
+        && let Some(spec) = made_mut(claim, "spec")
+    {
+        claim_spec_default(spec);
     }
     volume_source_default(volume);
 }

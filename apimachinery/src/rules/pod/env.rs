@@ -223,7 +223,7 @@ pub(super) fn env_file_volumes(spec: &At<'_, '_>, errors: &mut Errors) {
                 continue;
             }
             let name = file.field("volumeName");
-            match spec.field("volumes").items().filter(|v| v.field("name").str() == name.str()).last() {
+            match spec.field("volumes").items().rfind(|v| v.field("name").str() == name.str()) {
                 None => name.not_found(errors),
                 Some(volume) if !volume.field("emptyDir").exists() => {
                     name.invalid_str(errors, "referenced volume must be of type emptyDir");
