@@ -182,8 +182,16 @@ impl Context {
     pub(crate) fn untell(&self, tenant: TenantId, item: &Item) {
         let mut told = self.told.lock();
         if !told.is_empty() {
-            told.remove(&(tenant, item.clone()));
+            let key = (tenant, item.clone());
+            if told.get(&key).is_some_and(|said| said.starts_with("SyncError")) {
+                told.remove(&key);
+            }
         }
+    }
+
+    /// The object is gone: what was said about it no longer matters.
+    pub(crate) fn forget_told(&self, tenant: TenantId, item: &Item) {
+        self.told.lock().remove(&(tenant, item.clone()));
     }
 
     /// A host namespace is gone or going: what is known of it no longer holds.

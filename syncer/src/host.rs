@@ -14,8 +14,9 @@ use crate::error::{HostError, SyncError};
 use crate::namespaces::namespace_ensure;
 use crate::queue::Item;
 use crate::rewrite::Rewrite;
-use crate::services::{SERVICES, reasons, service_allotted, service_carry, service_has_host, service_translate};
+use crate::services::{SERVICES, service_allotted, service_carry, service_has_host, service_translate};
 use crate::stream;
+use crate::table::reasons;
 
 /// The host, for API servers. It answers 503 until [`crate::Syncer::new`] has connected it.
 #[derive(Default)]

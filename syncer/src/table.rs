@@ -190,6 +190,11 @@ impl Table {
     }
 }
 
+/// All remarks as one text.
+pub(crate) fn reasons(remarks: &[Remark]) -> String {
+    remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Whether a value says anything: an empty one is as good as none.
 pub fn is_set(value: &Value) -> bool {
     match value {

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tenant_client::Change;
 
+use crate::claims::CLAIMS;
 use crate::config::TenantSettings;
 use crate::context::Context;
 use crate::covers::{applied_stamp, covers};
@@ -40,6 +41,7 @@ pub(crate) fn use_item(namespace: &str, used: &Use) -> Item {
     match used {
         Use::ConfigMap(name) => Item::new(CONFIG_MAPS.kind.resource, namespace, name),
         Use::Secret(name) => Item::new(SECRETS.kind.resource, namespace, name),
+        Use::Claim(name) => Item::new(CLAIMS.resource, namespace, name),
     }
 }
 
@@ -51,7 +53,11 @@ pub(crate) async fn config_ensure(
     used: &Use,
 ) -> Result<(), SyncError> {
     let item = use_item(namespace, used);
-    let room = if item.room == SECRETS.kind.resource { SECRETS } else { CONFIG_MAPS };
+    let room = match used {
+        Use::ConfigMap(_) => CONFIG_MAPS,
+        Use::Secret(_) => SECRETS,
+        Use::Claim(_) => return Ok(()),
+    };
     room.place(context, tenant, &item, false).await
 }
 
@@ -99,13 +105,12 @@ impl Configs {
         GroupResource::new("", self.kind.resource)
     }
 
-    fn is_wanted(&self, context: &Context, tenant: TenantId, item: &Item, object: &Value) -> bool {
+    fn is_used(&self, context: &Context, tenant: TenantId, item: &Item) -> bool {
         let used = match self.kind.resource {
             "secrets" => Use::Secret(item.name.to_string()),
             _ => Use::ConfigMap(item.name.to_string()),
         };
         context.in_use.contains(tenant, &item.namespace, &used)
-            || meta::at(object, &["metadata", "annotations", marks::FORCE_SYNC]).is_some_and(|v| v == "true")
     }
 
     fn host_name(&self, name: &str) -> String {
@@ -116,7 +121,9 @@ impl Configs {
     async fn place(&self, context: &Context, tenant: TenantId, item: &Item, check: bool) -> Result<(), SyncError> {
         let key = (tenant, self.kind.resource, item.namespace.clone(), item.name.clone());
         let object = context.tenant_get(tenant, &self.resource(), &item.namespace, &item.name).await?;
+        let used = self.is_used(context, tenant, item);
         if let Some(stored) = &object
+            && used
             && !check
             && context.placed.lock().get(&key) == Some(&stored.revision)
         {
@@ -124,7 +131,8 @@ impl Configs {
         }
         let Some(stored) = object else { return self.remove(context, tenant, item).await };
         let object = stored.to_value()?;
-        if !self.is_wanted(context, tenant, item, &object) || object["metadata"]["deletionTimestamp"].is_string() {
+        let forced = || object["metadata"]["annotations"][marks::FORCE_SYNC] == "true";
+        if !(used || forced()) || object["metadata"]["deletionTimestamp"].is_string() {
             return self.remove(context, tenant, item).await;
         }
         let settings = context.settings(tenant)?;
@@ -194,12 +202,8 @@ impl Room for Configs {
         let Some(object) = change.object() else { return };
         let item = Item::new(self.name(), &object.namespace, &object.name);
         let key = (change.tenant, self.name(), item.namespace.clone(), item.name.clone());
-        let used = match self.kind.resource {
-            "secrets" => Use::Secret(item.name.to_string()),
-            _ => Use::ConfigMap(item.name.to_string()),
-        };
         let matters = context.placed.lock().contains_key(&key)
-            || context.in_use.contains(change.tenant, &item.namespace, &used)
+            || self.is_used(context, change.tenant, &item)
             || mentions(object.stored.body(), marks::FORCE_SYNC);
         if matters {
             context.wake(change.tenant, item);

@@ -27,6 +27,7 @@ use crate::nodes::node_ensure;
 use crate::queue::Item;
 use crate::rewrite::Rewrite;
 use crate::room::{Room, Watching};
+use crate::table::reasons;
 
 pub(crate) const PODS: HostKind = HostKind::core("pods", "Pod");
 
@@ -55,7 +56,10 @@ impl Room for Pods {
         sync.note_uses(pod.as_ref());
         let host = context.marked.get(tenant, self.name(), &item.namespace, &item.name);
         match (pod, host) {
-            (None, None) => Ok(()),
+            (None, None) => {
+                context.forget_told(tenant, item);
+                Ok(())
+            }
             (pod, Some(host)) if host.gone => sync.host_gone(pod, &host.value()).await,
             (None, Some(host)) => sync.host_delete(&host.value(), 0).await,
             (Some(pod), Some(host)) => {
@@ -117,15 +121,23 @@ impl Sync<'_> {
         if !desired.tokens.is_empty() {
             tokens_adopt(self.context, self.tenant, pod, meta::uid(&created)).await?;
         }
-        for warning in &desired.warnings {
-            self.context.tell(self.tenant, self.item, pod, "SyncWarning", &warning.to_string()).await;
-        }
+        self.warn(pod, &desired).await;
         Ok(())
+    }
+
+    /// Tells the tenant what of its pod does not reach the host.
+    async fn warn(&self, pod: &Value, desired: &HostPod) {
+        if !desired.warnings.is_empty() {
+            let message = reasons(&desired.warnings);
+            self.context.tell(self.tenant, self.item, pod, "SyncWarning", &message).await;
+        }
     }
 
     /// Both are there, and the host pod is this pod's.
     async fn both(&self, pod: &Value, host: &Value) -> Result<(), SyncError> {
         let grace = |o: &Value| o["metadata"]["deletionGracePeriodSeconds"].as_i64();
+        // Neither direction waits for the other: a change that the host refuses must not hide how the pod fares.
+        let up = self.tenant_update(pod, host).await;
         if is_deleting(pod) {
             let wanted = grace(pod).unwrap_or(0);
             if !is_deleting(host) || grace(host).is_some_and(|present| wanted < present) {
@@ -134,7 +146,7 @@ impl Sync<'_> {
         } else if !is_deleting(host) {
             self.host_update(pod, host).await?;
         }
-        self.tenant_update(pod, host).await?;
+        up?;
         if is_deleting(host) && !is_deleting(pod) {
             self.context.tenant_delete(self.tenant, &self.resource, pod, grace(host)).await?;
         }
@@ -156,6 +168,7 @@ impl Sync<'_> {
                 self.context.host.patch(PODS, namespace, name, subresource, &patch).await?;
             }
         }
+        self.warn(pod, &desired).await;
         tokens_ensure(self.context, self.tenant, self.item, pod, &desired.tokens, Some(meta::uid(host))).await
     }
 

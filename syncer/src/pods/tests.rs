@@ -355,6 +355,15 @@ fn ephemeral_containers_go_by_their_own_way() {
 }
 
 #[test]
+fn an_ephemeral_container_that_is_refused_does_not_take_its_pod_along() {
+    let host = translate(json!({"ephemeralContainers": [
+        {"name": "e", "securityContext": {"capabilities": {"add": ["SYS_PTRACE"]}}}, {"name": "f", "securityContext": {"privileged": true}}, {"name": "g"}]}));
+    assert_eq!(host.ephemeral_containers.iter().map(|c| c["name"].clone()).collect::<Vec<_>>(), ["g"]);
+    let warned: Vec<_> = host.warnings.iter().map(|w| w.field.as_str()).collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+}
+
+#[test]
 fn there_are_no_nulls_in_what_is_applied() {
     fn nulls(value: &Value, path: &str, found: &mut Vec<String>) {
         match value {

@@ -91,14 +91,24 @@ pub fn pod_translate(pod: &Value, context: &PodContext<'_>) -> Result<HostPod, R
     dns(pod, &mut object["spec"], context)?;
     object["metadata"] = metadata(pod, context, carried);
 
-    if !remarks.refused.is_empty() {
-        return Err(Refusal::NotAllowed(remarks.refused));
-    }
-    let ephemeral = object["spec"].as_object_mut().and_then(|spec| spec.remove("ephemeralContainers"));
-    let ephemeral_containers = match ephemeral {
-        Some(Value::Array(items)) => items,
+    let mut ephemeral_containers = match object["spec"].as_object_mut().and_then(|s| s.remove("ephemeralContainers")) {
+        Some(Value::Array(items)) => items.into_iter().map(Some).collect(),
         _ => Vec::new(),
     };
+    // A container that someone adds to look into a running pod may be refused; the pod goes on without it.
+    let (of_ephemeral, refused): (Vec<_>, Vec<_>) =
+        remarks.refused.into_iter().partition(|r| r.field.starts_with("spec.ephemeralContainers["));
+    if !refused.is_empty() {
+        return Err(Refusal::NotAllowed(refused));
+    }
+    for remark in of_ephemeral {
+        let index = remark.field.split(['[', ']']).nth(1).and_then(|i| i.parse::<usize>().ok());
+        if let Some(container) = index.and_then(|i| ephemeral_containers.get_mut(i)) {
+            *container = None;
+        }
+        remarks.dropped.push(Remark::new(remark.field, format!("the container is not started: {}", remark.message)));
+    }
+    let ephemeral_containers = ephemeral_containers.into_iter().flatten().collect();
     Ok(HostPod { object, ephemeral_containers, tokens, warnings: remarks.dropped })
 }
 

@@ -20,7 +20,7 @@ use crate::marks;
 use crate::namespaces::namespace_ensure;
 use crate::queue::Item;
 use crate::room::{Room, Watching};
-use crate::table::{Remark, is_set};
+use crate::table::{is_set, reasons};
 
 pub use translate::{service_allotted, service_carry, service_has_host, service_translate};
 
@@ -113,9 +113,4 @@ fn in_sync(host: &Value, desired: &Value) -> bool {
 async fn delete(context: &Context, host: &Value) -> Result<(), SyncError> {
     let options = HostDelete { uid: Some(meta::uid(host).to_owned()), ..HostDelete::default() };
     Ok(context.host.delete(SERVICES, meta::namespace(host), meta::name(host), &options).await?)
-}
-
-/// All reasons as one text.
-pub(crate) fn reasons(remarks: &[Remark]) -> String {
-    remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
