@@ -14,6 +14,8 @@ use smol_str::SmolStr;
 pub(crate) struct HostObject {
     /// Its JSON, without managed fields.
     body: Bytes,
+    /// The node of a pod; empty for what has none.
+    pub(crate) node: SmolStr,
     /// It is gone; this is how it was at the end.
     pub(crate) gone: bool,
 }
@@ -23,7 +25,8 @@ impl HostObject {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
-        Self { body: object.to_string().into(), gone }
+        let node = apimachinery::meta::str_at(object, &["spec", "nodeName"]).into();
+        Self { body: object.to_string().into(), node, gone }
     }
 
     /// The object.
@@ -101,11 +104,11 @@ impl Marked {
         names.unwrap_or_default()
     }
 
-    /// All objects of a tenant and resource that are there.
-    pub(crate) fn objects(&self, tenant: TenantId, resource: &'static str) -> Vec<Arc<HostObject>> {
+    /// Whether a pod of a tenant is on a node.
+    pub(crate) fn uses_node(&self, tenant: TenantId, node: &str) -> bool {
         let tenants = self.tenants.read();
-        let objects = tenants.get(&tenant).and_then(|t| t.get(resource));
-        objects.map(|o| o.values().filter(|o| !o.gone).cloned().collect()).unwrap_or_default()
+        let pods = tenants.get(&tenant).and_then(|t| t.get("pods"));
+        pods.is_some_and(|pods| pods.values().any(|pod| !pod.gone && pod.node == node))
     }
 
     /// All names of a resource, over all tenants.

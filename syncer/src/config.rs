@@ -23,6 +23,9 @@ pub struct Config {
     pub queue_per_tenant: usize,
     /// How often, in seconds, everything is compared with everything, for what events missed.
     pub scan_seconds: u64,
+    /// How many watches on config maps and secrets of single host namespaces there may be; each holds a connection.
+    /// What is edited on the host beyond them is put back by the scan.
+    pub config_watches: usize,
     /// How long, in seconds, a request to the host may take.
     pub host_timeout_seconds: u64,
 }
@@ -259,6 +262,7 @@ impl Default for Config {
             in_flight_per_tenant: 8,
             queue_per_tenant: 20_000,
             scan_seconds: 300,
+            config_watches: 200,
             host_timeout_seconds: 30,
         }
     }

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 
 use crate::cache::{Marked, Shared};
 use crate::config::{Config, Directory, TenantSettings};
+use crate::configs::Placed;
 use crate::error::SyncError;
 use crate::host_api::HostApi;
 use crate::metrics::Metrics;
 use crate::pods::Use;
-use crate::queue::{Item, Queue};
 use crate::{clock, names};
+use tenant_client::work::{Item, Queue};
 
 /// Who the syncer is in a tenant.
 pub(crate) const CALLER: Caller =
@@ -41,8 +42,8 @@ pub(crate) struct Context {
     pub(crate) ready_namespaces: Mutex<HashSet<(TenantId, SmolStr)>>,
     /// When the tokens of a pod are to be renewed, by pod uid.
     pub(crate) tokens: Mutex<HashMap<(TenantId, String), Instant>>,
-    /// The config objects that are on the host, with the tenant's revision that they show.
-    pub(crate) placed: Mutex<HashMap<(TenantId, &'static str, SmolStr, SmolStr), u64>>,
+    /// The config objects that are on the host.
+    pub(crate) placed: Placed,
     /// Services that a call is changing on the host at this moment, before the tenant's own object is written.
     pub(crate) pending_services: Mutex<HashMap<(TenantId, Item), Instant>>,
     /// Host events that wait to be brought up.
@@ -71,7 +72,7 @@ impl Context {
             in_use: InUse::default(),
             ready_namespaces: Mutex::default(),
             tokens: Mutex::default(),
-            placed: Mutex::default(),
+            placed: Placed::default(),
             pending_services: Mutex::default(),
             events: PendingEvents::default(),
             told: Mutex::default(),
@@ -197,7 +198,7 @@ impl Context {
     /// A host namespace is gone or going: what is known of it no longer holds.
     pub(crate) fn namespace_lost(&self, tenant: TenantId, namespace: &str) {
         self.ready_namespaces.lock().remove(&(tenant, namespace.into()));
-        self.placed.lock().retain(|(t, _, n, _), _| *t != tenant || n != namespace);
+        self.placed.forget(tenant, Some(namespace));
     }
 
     /// Forgets all that is remembered of a tenant.
@@ -208,7 +209,7 @@ impl Context {
         self.events.tenants.lock().remove(&tenant);
         self.ready_namespaces.lock().retain(|(t, _)| *t != tenant);
         self.tokens.lock().retain(|(t, _), _| *t != tenant);
-        self.placed.lock().retain(|(t, ..), _| *t != tenant);
+        self.placed.forget(tenant, None);
         self.pending_services.lock().retain(|(t, _), _| *t != tenant);
         self.told.lock().retain(|(t, _), _| *t != tenant);
     }

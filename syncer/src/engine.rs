@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Directory};
+use crate::configs::watch_configs;
 use crate::context::Context;
 use crate::error::{HostError, SyncError};
 use crate::host::HostBridge;
@@ -23,10 +24,10 @@ use crate::host_api::{HostApi, HostDelete, HostKind};
 use crate::marks;
 use crate::metrics::{Metrics, ResultLabel, RoomLabel};
 use crate::namespaces;
-use crate::queue::{Item, SCAN};
 use crate::room::{Room, Watching};
 use crate::rooms;
 use crate::watch::watch_room;
+use tenant_client::work::{Item, SCAN};
 
 const NAMESPACES: HostKind = HostKind::core("namespaces", "Namespace");
 
@@ -140,6 +141,7 @@ impl Syncer {
         }
         tasks.spawn(follow_tenants(Arc::clone(&self.context), self.rooms.clone(), Arc::clone(&self.listed)));
         tasks.spawn(scan_all(Arc::clone(&self.context)));
+        tasks.spawn(watch_configs(Arc::clone(&self.context)));
         let work = async {
             for mut receiver in synced {
                 // The sender lives as long as its task, which does not end.

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::error::{HostError, SyncError};
 use crate::namespaces::namespace_ensure;
-use crate::queue::Item;
 use crate::rewrite::Rewrite;
 use crate::services::{SERVICES, service_allotted, service_carry, service_has_host, service_translate};
 use crate::stream;
 use crate::table::reasons;
+use tenant_client::work::Item;
 
 /// The host, for API servers. It answers 503 until [`crate::Syncer::new`] has connected it.
 #[derive(Default)]
@@ -93,7 +93,8 @@ async fn service_apply(
         if old.is_none() && !dry_run {
             // What is left of an earlier service of that name has another address and must not lend it.
             if let Some(left) = context.host.get(SERVICES, &host_namespace, &name).await?
-                && crate::marks::Mark::read(&left, |t| context.directory.name(t)).is_some_and(|m| m.tenant == tenant)
+                && crate::marks::Mark::read(&left, |t| context.directory.name(t))
+                    .is_some_and(|m| m.tenant == tenant && m.resource == SERVICES.resource)
             {
                 let uid = Some(meta::uid(&left).to_owned());
                 let options = crate::host_api::HostDelete { uid, ..Default::default() };

@@ -122,13 +122,30 @@ impl HostApi {
         selector: &str,
         revision: &str,
     ) -> Result<impl Stream<Item = Result<WatchEvent, HostError>> + use<>, HostError> {
-        let uri = format!(
-            "{}?watch=1&allowWatchBookmarks=true&timeoutSeconds=290&labelSelector={}&resourceVersion={}",
-            path(kind, namespace, "", ""),
-            encode(selector),
-            encode(revision)
-        );
-        let request = Request::get(uri).body(Vec::new()).map_err(away)?;
+        let query = format!("labelSelector={}&resourceVersion={}", encode(selector), encode(revision));
+        self.open_watch(&path(kind, namespace, "", ""), &query, "application/json").await
+    }
+
+    /// Follows the metadata of what `selector` selects, beginning with what there is.
+    pub(crate) async fn watch_metadata(
+        &self,
+        kind: HostKind,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent, HostError>> + use<>, HostError> {
+        const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let query = format!("labelSelector={}", encode(selector));
+        self.open_watch(&path(kind, namespace, "", ""), &query, METADATA).await
+    }
+
+    async fn open_watch(
+        &self,
+        path: &str,
+        query: &str,
+        accept: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent, HostError>> + use<>, HostError> {
+        let uri = format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds=290&{query}");
+        let request = Request::get(uri).header(header::ACCEPT, accept).body(Vec::new()).map_err(away)?;
         let open = tokio::time::timeout(self.timeout, self.client.request_stream(request));
         let reader = open.await.map_err(away)?.map_err(kube_error)?;
         Ok(reader.lines().map(|line| {

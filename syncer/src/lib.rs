@@ -27,7 +27,6 @@ pub mod names;
 pub mod namespaces;
 pub mod nodes;
 pub mod pods;
-mod queue;
 pub mod rewrite;
 mod room;
 mod rooms;

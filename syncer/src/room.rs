@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::SyncError;
 use crate::host_api::HostKind;
 use crate::marks::Mark;
-use crate::queue::Item;
+use tenant_client::work::Item;
 
 /// What is watched on the host for a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

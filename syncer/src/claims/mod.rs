@@ -20,9 +20,9 @@ use crate::host_api::{HostDelete, HostKind};
 use crate::marks;
 use crate::namespaces::namespace_ensure;
 use crate::pods::Use;
-use crate::queue::Item;
 use crate::room::{Room, Watching};
 use crate::table::reasons;
+use tenant_client::work::Item;
 
 pub use translate::{claim_status, claim_translate, volume_translate};
 

@@ -16,8 +16,8 @@ use crate::covers::covers;
 use crate::error::SyncError;
 use crate::host_api::HostKind;
 use crate::marks;
-use crate::queue::Item;
 use crate::room::{Room, Watching};
+use tenant_client::work::Item;
 
 /// The room of one kind of classes.
 pub(crate) struct Classes {

@@ -1,8 +1,11 @@
 //! Config maps and secrets: on the host are only those that a pod uses, or that the tenant wants there by annotation.
 //!
-//! They are not watched on the host, where we may not see secrets beyond the tenants' namespaces; the slow scan puts
-//! back what someone edits or deletes there.
+//! They are not watched cluster-wide, as we may not see secrets beyond the tenants' namespaces: see [`watch`].
 
+mod placed;
+mod watch;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use apimachinery::gvk::GroupResource;
@@ -23,8 +26,11 @@ use crate::marks;
 use crate::names;
 use crate::namespaces::namespace_ensure;
 use crate::pods::Use;
-use crate::queue::Item;
 use crate::room::Room;
+use tenant_client::work::Item;
+
+pub(crate) use placed::{Place, Placed};
+pub(crate) use watch::watch_configs;
 
 /// The room of config maps or of secrets.
 pub(crate) struct Configs {
@@ -119,13 +125,12 @@ impl Configs {
 
     /// Brings the host object to what the tenant's is, or away. `check` looks at the host even if nothing changed.
     async fn place(&self, context: &Context, tenant: TenantId, item: &Item, check: bool) -> Result<(), SyncError> {
-        let key = (tenant, self.kind.resource, item.namespace.clone(), item.name.clone());
         let object = context.tenant_get(tenant, &self.resource(), &item.namespace, &item.name).await?;
         let used = self.is_used(context, tenant, item);
         if let Some(stored) = &object
             && used
             && !check
-            && context.placed.lock().get(&key) == Some(&stored.revision)
+            && context.placed.get(tenant, item).is_some_and(|place| place.revision == stored.revision)
         {
             return Ok(());
         }
@@ -145,20 +150,22 @@ impl Configs {
                 && covers(p, &desired)
                 && p["data"].as_object().map(|d| d.len()) == desired["data"].as_object().map(|d| d.len())
         });
-        if !in_sync {
+        let host = if in_sync {
+            present.unwrap_or_default()
+        } else {
             if let Some(present) = present.filter(|p| must_be_replaced(p, &desired)) {
                 let options = HostDelete { uid: Some(meta::uid(&present).to_owned()), ..HostDelete::default() };
                 context.host.delete(self.kind, &host_namespace, meta::name(&present), &options).await?;
             }
-            context.host.apply_owned(self.kind, &mut desired, None, false).await?;
-        }
-        context.placed.lock().insert(key, stored.revision);
+            context.host.apply_owned(self.kind, &mut desired, None, false).await?
+        };
+        let host_version = meta::text(&host, "resourceVersion").into();
+        context.placed.set(tenant, item, Place { revision: stored.revision, host_version });
         Ok(())
     }
 
     async fn remove(&self, context: &Context, tenant: TenantId, item: &Item) -> Result<(), SyncError> {
-        let key = (tenant, self.kind.resource, item.namespace.clone(), item.name.clone());
-        if context.placed.lock().remove(&key).is_none() {
+        if !context.placed.remove(tenant, item) {
             return Ok(());
         }
         let host_namespace = context.host_namespace(tenant, &item.namespace)?;
@@ -201,8 +208,7 @@ impl Room for Configs {
     fn tenant_changed(&self, context: &Context, change: &Change) {
         let Some(object) = change.object() else { return };
         let item = Item::new(self.name(), &object.namespace, &object.name);
-        let key = (change.tenant, self.name(), item.namespace.clone(), item.name.clone());
-        let matters = context.placed.lock().contains_key(&key)
+        let matters = context.placed.get(change.tenant, &item).is_some()
             || self.is_used(context, change.tenant, &item)
             || mentions(object.stored.body(), marks::FORCE_SYNC);
         if matters {
@@ -221,6 +227,7 @@ impl Room for Configs {
             }
         }
         // What the host has of it: put back what was edited, remove what is left over.
+        let mut tokens = HashSet::new();
         for (_, namespace) in context.marked.names(tenant, "namespaces") {
             let host_namespace = context.host_namespace(tenant, &namespace)?;
             let selector = format!("{}={tenant}", marks::TENANT);
@@ -228,23 +235,22 @@ impl Room for Configs {
                 let annotations = &host["metadata"]["annotations"];
                 let name = annotations[marks::NAME].as_str().unwrap_or_default();
                 if annotations[marks::RESOURCE] == "token" {
+                    tokens.insert(annotations[marks::UID].as_str().unwrap_or_default().to_owned());
                     self.token_scan(context, tenant, &host, &namespace, name).await?;
                     continue;
                 }
                 let item = Item::new(self.name(), &namespace, name);
                 if is_copy_of(&host, tenant, self.kind.resource, &item) {
-                    let key = (tenant, self.kind.resource, item.namespace.clone(), item.name.clone());
-                    context.placed.lock().entry(key).or_insert(0);
+                    context.placed.doubt(tenant, &item);
                     self.place(context, tenant, &item, true).await?;
                 }
             }
         }
-        let placed: Vec<Item> = {
-            let placed = context.placed.lock();
-            let own = placed.keys().filter(|(t, r, ..)| *t == tenant && *r == self.name());
-            own.map(|(_, _, namespace, name)| Item::new(self.name(), namespace, name)).collect()
-        };
-        for item in placed {
+        if self.kind.resource == "secrets" {
+            // A pod whose token secret someone deleted gets another when it is looked at.
+            context.tokens.lock().retain(|(t, uid), _| *t != tenant || tokens.contains(uid));
+        }
+        for item in context.placed.items(tenant, self.name()) {
             self.place(context, tenant, &item, true).await?;
         }
         Ok(())

@@ -19,9 +19,9 @@ use crate::host_object::host_metadata;
 use crate::marks;
 use crate::names;
 use crate::namespaces::namespace_ensure;
-use crate::queue::Item;
 use crate::room::Room;
 use crate::services::service_has_host;
+use tenant_client::work::Item;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -146,7 +146,6 @@ impl Room for Endpoints {
 
     async fn sync(&self, context: &Arc<Context>, tenant: TenantId, item: &Item) -> Result<(), SyncError> {
         let settings = context.settings(tenant)?;
-        let key = (tenant, self.kind.resource, item.namespace.clone(), item.name.clone());
         let object = context.tenant_get(tenant, &self.resource(), &item.namespace, &item.name).await?;
         let object = object.map(|o| o.to_value()).transpose()?;
         let mut wanted = None;
@@ -163,7 +162,7 @@ impl Room for Endpoints {
         }
         let host_namespace = context.host_namespace(tenant, &item.namespace)?;
         let Some(object) = wanted else {
-            if context.placed.lock().remove(&key).is_some() {
+            if context.placed.remove(tenant, item) {
                 let present = context.host.get(self.kind, &host_namespace, &item.name).await?;
                 if let Some(present) = present.filter(|p| p["metadata"]["annotations"][marks::RESOURCE] == self.name())
                 {
@@ -184,7 +183,7 @@ impl Room for Endpoints {
         if !present.is_some_and(|p| stamp(&p) == stamp(&desired) && covers(&p, &desired)) {
             context.host.apply_owned(self.kind, &mut desired, None, false).await?;
         }
-        context.placed.lock().insert(key, 0);
+        context.placed.doubt(tenant, item);
         Ok(())
     }
 }

@@ -14,9 +14,9 @@ use crate::context::{CALLER, Context};
 use crate::error::SyncError;
 use crate::host_api::HostKind;
 use crate::names;
-use crate::queue::Item;
 use crate::rewrite::Rewrite;
 use crate::room::{Room, Watching};
+use tenant_client::work::Item;
 
 const EVENTS: HostKind = HostKind::core("events", "Event");
 /// Kinds whose events are the tenant's, and their resources.

@@ -18,8 +18,8 @@ use crate::context::Context;
 use crate::covers::covers;
 use crate::error::SyncError;
 use crate::host_api::{HostDelete, HostKind};
-use crate::queue::Item;
 use crate::room::{Room, Watching};
+use tenant_client::work::Item;
 
 pub use translate::{namespace_binding_translate, namespace_translate};
 

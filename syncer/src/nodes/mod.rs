@@ -5,7 +5,6 @@ mod translate;
 use std::sync::Arc;
 
 use apimachinery::gvk::GroupResource;
-use apimachinery::meta;
 use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
@@ -18,8 +17,8 @@ use crate::covers::covers;
 use crate::error::SyncError;
 use crate::host_api::HostKind;
 use crate::marks::Mark;
-use crate::queue::Item;
 use crate::room::{Room, Watching};
+use tenant_client::work::Item;
 
 pub use translate::node_translate;
 
@@ -89,7 +88,10 @@ impl Room for Nodes {
 
     fn shared_changed(&self, context: &Context, name: &str) {
         for tenant in context.tenants.tenants() {
-            context.wake(tenant, Item::new(self.name(), "", name));
+            let all = context.directory.get(tenant).is_some_and(|s| s.policy.nodes == NodePolicy::All);
+            if all || context.marked.uses_node(tenant, name) {
+                context.wake(tenant, Item::new(self.name(), "", name));
+            }
         }
     }
 
@@ -99,7 +101,7 @@ impl Room for Nodes {
         let wanted = exists
             && match settings.policy.nodes {
                 NodePolicy::All => true,
-                NodePolicy::InUse => in_use(context, tenant, &item.name),
+                NodePolicy::InUse => context.marked.uses_node(tenant, &item.name),
             };
         if wanted {
             return node_ensure(context, tenant, &item.name).await;
@@ -129,9 +131,4 @@ impl Room for Nodes {
         }
         Ok(())
     }
-}
-
-fn in_use(context: &Context, tenant: TenantId, node: &str) -> bool {
-    let pods = context.marked.objects(tenant, "pods");
-    pods.iter().any(|pod| meta::str_at(&pod.value(), &["spec", "nodeName"]) == node)
 }

@@ -24,10 +24,10 @@ use crate::marks;
 use crate::names;
 use crate::namespaces::namespace_ensure;
 use crate::nodes::node_ensure;
-use crate::queue::Item;
 use crate::rewrite::Rewrite;
 use crate::room::{Room, Watching};
 use crate::table::reasons;
+use tenant_client::work::Item;
 
 pub(crate) const PODS: HostKind = HostKind::core("pods", "Pod");
 

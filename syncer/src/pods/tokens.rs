@@ -16,8 +16,8 @@ use crate::context::{CALLER, Context};
 use crate::error::SyncError;
 use crate::host_api::{HostKind, HostPatch};
 use crate::marks::{self, Mark};
-use crate::queue::Item;
 use crate::{clock, names};
+use tenant_client::work::Item;
 
 const SECRETS: HostKind = HostKind::core("secrets", "Secret");
 /// The API issues no token for less.

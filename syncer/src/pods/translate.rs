@@ -72,6 +72,9 @@ pub enum Refusal {
 /// [`Refusal`], with all reasons at once.
 pub fn pod_translate(pod: &Value, context: &PodContext<'_>) -> Result<HostPod, Refusal> {
     let policy = &context.settings.policy;
+    if context.settings.api_address.is_empty() {
+        return Err(Refusal::NotYet("the virtual cluster's API service has no address yet"));
+    }
     let mut remarks = Remarks::default();
     let privileged = policy.pods.security == PodSecurity::None;
     let mut object = TABLE.copy(pod, privileged, &mut remarks);

@@ -18,9 +18,9 @@ use crate::error::SyncError;
 use crate::host_api::{HostDelete, HostKind};
 use crate::marks;
 use crate::namespaces::namespace_ensure;
-use crate::queue::Item;
 use crate::room::{Room, Watching};
 use crate::table::{is_set, reasons};
+use tenant_client::work::Item;
 
 pub use translate::{service_allotted, service_carry, service_has_host, service_translate};
 
