@@ -185,6 +185,11 @@ impl Errors {
         self.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", show(value)));
     }
 
+    /// The value stands there already, which it may not for the reason in `detail`.
+    pub fn duplicate_because(&mut self, path: &Path, value: &Value, detail: &str) {
+        self.push(ErrorType::Duplicate, path, with_detail(format!("Duplicate value: {}", show(value)), detail));
+    }
+
     /// The field may not be set (or not so, or not now).
     pub fn forbidden(&mut self, path: &Path, detail: &str) {
         self.push(ErrorType::Forbidden, path, with_detail("Forbidden".to_owned(), detail));

@@ -39,6 +39,65 @@ pub fn label_name(at: &At<'_, '_>, errors: &mut Errors) {
     at.invalid_each(errors, names::qualified_name(at.str()));
 }
 
+/// A list of `metav1.Condition`.
+pub fn conditions(at: &At<'_, '_>, errors: &mut Errors) {
+    const REASON_MAX: usize = 1024;
+    const MESSAGE_MAX: usize = 32 * 1024;
+    let mut types = Vec::new();
+    for condition in at.items() {
+        let (kind, reason, message) = (condition.field("type"), condition.field("reason"), condition.field("message"));
+        if types.contains(&kind.str()) {
+            kind.duplicate(errors);
+        }
+        types.push(kind.str());
+        label_name(&kind, errors);
+        condition.field("status").one_of(errors, &["False", "True", "Unknown"]);
+        if condition.field("observedGeneration").int() < 0 {
+            condition.field("observedGeneration").invalid_int(errors, "must be greater than or equal to zero");
+        }
+        if !condition.field("lastTransitionTime").exists() {
+            condition.field("lastTransitionTime").required(errors, "");
+        }
+        reason.required_name(errors, names::condition_reason);
+        for (text, max) in [(reason, REASON_MAX), (message, MESSAGE_MAX)] {
+            if text.str().len() > max {
+                text.too_long(errors, max);
+            }
+        }
+    }
+}
+
+/// Why a label of nodes should not be used any more.
+pub fn deprecated_node_label(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "beta.kubernetes.io/arch" => "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+        "beta.kubernetes.io/os" => "deprecated since v1.14; use \"kubernetes.io/os\" instead",
+        "failure-domain.beta.kubernetes.io/region" => {
+            "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead"
+        }
+        "failure-domain.beta.kubernetes.io/zone" => {
+            "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"
+        }
+        "beta.kubernetes.io/instance-type" => {
+            "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"
+        }
+        "app.kubernetes.io/created-by" => "deprecated since v1.9",
+        "scheduler.alpha.kubernetes.io/preferAvoidPods" => "deprecated since v1.22; use Taints and Tolerations instead",
+        "node-role.kubernetes.io/master" => "use \"node-role.kubernetes.io/control-plane\" instead",
+        _ => return None,
+    })
+}
+
+/// Warnings of a `v1.NodeSelectorTerm` whose labels are deprecated.
+pub fn node_label_warnings(term: &At<'_, '_>, warnings: &mut Vec<String>) {
+    for expression in term.field("matchExpressions").items() {
+        let key = expression.field("key");
+        if let Some(says) = deprecated_node_label(key.str()) {
+            warnings.push(format!("{}: {} is {says}", key.path(), key.str()));
+        }
+    }
+}
+
 /// A `metav1.LabelSelector`; nothing is fine.
 pub fn label_selector(at: &At<'_, '_>, errors: &mut Errors) {
     labels(&at.field("matchLabels"), errors);

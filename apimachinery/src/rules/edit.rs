@@ -67,3 +67,14 @@ pub(super) fn fill_entries(into: &mut Map<String, Value>, from: &Map<String, Val
         into.entry(key.clone()).or_insert_with(|| value.clone());
     }
 }
+
+/// What only a write of the main part may change in `metadata`, for kinds whose status part leaves it alone.
+pub(super) fn keep_metadata(new: &mut Value, old: &Value) {
+    let Some(metadata) = some_mut(new, "metadata") else { return };
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        match old.get("metadata").and_then(|m| m.get(field)) {
+            Some(value) => set(metadata, field, value.clone()),
+            None => remove(metadata, field),
+        }
+    }
+}

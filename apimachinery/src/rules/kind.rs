@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::select::{self, Selectable};
 use super::{
-    DefaultPropagation, NameRule, Rules, WriteContext, admission, aggregation, autoscaling, claim, config, definition,
-    device, endpoint, flowcontrol, namespace, networking, node, pod, quota, rbac, scheduling, service, storage, volume,
-    workload,
+    DefaultPropagation, NameRule, Rules, WriteContext, account, admission, aggregation, autoscaling, claim, config,
+    definition, device, endpoint, event, flowcontrol, ingress, namespace, networking, node, pod, quota, rbac,
+    scheduling, service, storage, volume, workload,
 };
 use crate::field::Errors;
 
@@ -18,6 +18,7 @@ pub(super) struct Kind {
     pub(super) create_on_update: bool,
     pub(super) unconditional_update: bool,
     pub(super) returns_deleted: bool,
+    pub(super) status_on_create: bool,
     pub(super) propagation: DefaultPropagation,
     pub(super) counted_fields: &'static [&'static str],
     pub(super) selectable: Option<&'static Selectable>,
@@ -36,6 +37,7 @@ impl Kind {
         create_on_update: false,
         unconditional_update: true,
         returns_deleted: false,
+        status_on_create: false,
         propagation: DefaultPropagation::Background,
         counted_fields: &[],
         selectable: None,
@@ -99,6 +101,10 @@ impl Rules for Kind {
         }
     }
 
+    fn status_on_create(&self) -> bool {
+        self.status_on_create
+    }
+
     fn create_on_update(&self) -> bool {
         self.create_on_update
     }
@@ -128,20 +134,35 @@ static CONFIG_MAPS: Kind = Kind {
     validate_update: Some(config::config_map_validate_update),
     ..Kind::PLAIN
 };
-static ENDPOINTS: Kind = Kind { default: endpoint::endpoints_default, create_on_update: true, ..Kind::PLAIN };
+static ENDPOINTS: Kind = Kind {
+    validate: endpoint::endpoints_validate,
+    validate_update: Some(endpoint::endpoints_validate_update),
+    warnings: endpoint::endpoints_warnings,
+    default: endpoint::endpoints_default,
+    create_on_update: true,
+    ..Kind::PLAIN
+};
 static EVENTS: Kind = Kind {
+    validate: event::event_validate,
     create_on_update: true,
     propagation: DefaultPropagation::Unsupported,
     selectable: Some(&select::EVENTS),
     ..Kind::PLAIN
 };
 static NEW_EVENTS: Kind = Kind {
+    validate: event::new_event_validate,
+    validate_update: Some(event::new_event_validate_update),
     create_on_update: true,
     propagation: DefaultPropagation::Unsupported,
     selectable: Some(&select::NEW_EVENTS),
     ..Kind::PLAIN
 };
-static LIMIT_RANGES: Kind = Kind { default: quota::limit_range_default, create_on_update: true, ..Kind::PLAIN };
+static LIMIT_RANGES: Kind = Kind {
+    validate: quota::limit_range_validate,
+    default: quota::limit_range_default,
+    create_on_update: true,
+    ..Kind::PLAIN
+};
 static NAMESPACES: Kind = Kind {
     prepare_create: namespace::namespace_prepare_create,
     prepare_update: namespace::namespace_prepare_update,
@@ -153,9 +174,35 @@ static NAMESPACES: Kind = Kind {
     selectable: Some(&select::NAMESPACES),
     ..Kind::PLAIN
 };
-static NODES: Kind = Kind { default: node::node_default, selectable: Some(&select::NODES), ..Kind::PLAIN };
-static PERSISTENT_VOLUMES: Kind = Kind { default: volume::persistent_volume_default, ..Kind::DELETED_RETURNED };
-static PERSISTENT_VOLUME_CLAIMS: Kind = Kind { default: claim::claim_default, ..Kind::DELETED_RETURNED };
+static NODES: Kind = Kind {
+    status_on_create: true,
+    prepare_create: node::node_prepare_create,
+    prepare_update: node::node_prepare_update,
+    validate: node::node_validate,
+    validate_update: Some(node::node_validate_update),
+    warnings: node::node_warnings,
+    default: node::node_default,
+    selectable: Some(&select::NODES),
+    ..Kind::PLAIN
+};
+static PERSISTENT_VOLUMES: Kind = Kind {
+    prepare_create: volume::persistent_volume_prepare_create,
+    prepare_update: volume::persistent_volume_prepare_update,
+    validate: volume::persistent_volume_validate,
+    validate_update: Some(volume::persistent_volume_validate_update),
+    warnings: volume::persistent_volume_warnings,
+    default: volume::persistent_volume_default,
+    ..Kind::DELETED_RETURNED
+};
+static PERSISTENT_VOLUME_CLAIMS: Kind = Kind {
+    prepare_create: claim::claim_prepare_create,
+    prepare_update: claim::claim_prepare_update,
+    validate: claim::claim_validate,
+    validate_update: Some(claim::claim_validate_update),
+    warnings: claim::claim_warnings,
+    default: claim::claim_default,
+    ..Kind::DELETED_RETURNED
+};
 static PODS: Kind = Kind {
     default: pod::pod_default,
     prepare_create: pod::pod_prepare_create,
@@ -187,7 +234,12 @@ static REPLICATION_CONTROLLERS: Kind = Kind {
     selectable: Some(&select::REPLICAS),
     ..Kind::PLAIN
 };
-static RESOURCE_QUOTAS: Kind = Kind::DELETED_RETURNED;
+static RESOURCE_QUOTAS: Kind = Kind {
+    validate: quota::quota_validate,
+    validate_update: Some(quota::quota_validate_update),
+    warnings: quota::quota_warnings,
+    ..Kind::DELETED_RETURNED
+};
 static SECRETS: Kind = Kind {
     prepare_update: config::secret_prepare_update,
     validate: config::secret_validate,
@@ -210,7 +262,12 @@ static SERVICES: Kind = Kind {
     selectable: Some(&select::SERVICES),
     ..Kind::PLAIN
 };
-static SERVICE_ACCOUNTS: Kind = Kind::DELETED_RETURNED;
+static SERVICE_ACCOUNTS: Kind = Kind {
+    prepare_create: account::account_prepare_create,
+    prepare_update: account::account_prepare_update,
+    warnings: account::account_warnings,
+    ..Kind::DELETED_RETURNED
+};
 
 static ADMISSION_POLICIES: Kind =
     Kind { default: admission::policy_default, unconditional_update: false, ..Kind::WITH_SPEC };
@@ -290,8 +347,19 @@ static JOBS: Kind = Kind {
 };
 static CERTIFICATE_SIGNING_REQUESTS: Kind =
     Kind { name_rule: NameRule::Any, selectable: Some(&select::CERTIFICATE_SIGNING_REQUESTS), ..Kind::PLAIN };
-static LEASES: Kind = Kind { create_on_update: true, ..Kind::CONDITIONAL };
+static LEASES: Kind = Kind {
+    prepare_create: scheduling::lease_prepare_create,
+    prepare_update: scheduling::lease_prepare_update,
+    validate: scheduling::lease_validate,
+    create_on_update: true,
+    ..Kind::CONDITIONAL
+};
 static ENDPOINT_SLICES: Kind = Kind {
+    prepare_create: endpoint::endpoint_slice_prepare_create,
+    prepare_update: endpoint::endpoint_slice_prepare_update,
+    validate: endpoint::endpoint_slice_validate,
+    validate_update: Some(endpoint::endpoint_slice_validate_update),
+    warnings: endpoint::endpoint_slice_warnings,
     default: endpoint::endpoint_slice_default,
     counted_fields: &["addressType", "endpoints", "ports", "metadata.labels"],
     ..Kind::PLAIN
@@ -299,16 +367,70 @@ static ENDPOINT_SLICES: Kind = Kind {
 static FLOW_SCHEMAS: Kind = Kind { default: flowcontrol::flow_schema_default, ..Kind::WITH_SPEC };
 static PRIORITY_LEVEL_CONFIGURATIONS: Kind = Kind { default: flowcontrol::priority_level_default, ..Kind::WITH_SPEC };
 
-static INGRESSES: Kind = Kind::WITH_SPEC;
-static INGRESS_CLASSES: Kind = Kind { default: networking::ingress_class_default, ..Kind::WITH_SPEC };
-static IP_ADDRESSES: Kind = Kind { name_rule: NameRule::Address, ..Kind::PLAIN };
-static NETWORK_POLICIES: Kind = Kind { default: networking::network_policy_default, ..Kind::WITH_SPEC };
-static SERVICE_CIDRS: Kind = Kind::PLAIN;
+static INGRESSES: Kind = Kind {
+    validate: ingress::ingress_validate,
+    validate_update: Some(ingress::ingress_validate_update),
+    warnings: ingress::ingress_warnings,
+    ..Kind::WITH_SPEC
+};
+static INGRESS_CLASSES: Kind = Kind {
+    validate: networking::ingress_class_validate,
+    validate_update: Some(networking::ingress_class_validate_update),
+    default: networking::ingress_class_default,
+    ..Kind::WITH_SPEC
+};
+static IP_ADDRESSES: Kind = Kind {
+    validate: networking::ip_address_validate,
+    validate_update: Some(networking::ip_address_validate_update),
+    name_rule: NameRule::Address,
+    ..Kind::PLAIN
+};
+static NETWORK_POLICIES: Kind = Kind {
+    validate: networking::network_policy_validate,
+    validate_update: Some(networking::network_policy_validate_update),
+    warnings: networking::network_policy_warnings,
+    default: networking::network_policy_default,
+    ..Kind::WITH_SPEC
+};
+static SERVICE_CIDRS: Kind = Kind {
+    prepare_update: networking::service_cidr_prepare_update,
+    validate: networking::service_cidr_validate,
+    validate_update: Some(networking::service_cidr_validate_update),
+    ..Kind::PLAIN
+};
 
-static RUNTIME_CLASSES: Kind = Kind { create_on_update: true, ..Kind::CONDITIONAL };
-static POD_DISRUPTION_BUDGETS: Kind = Kind { unconditional_update: false, ..Kind::WITH_SPEC };
-static ROLES: Kind = Kind { name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
+static RUNTIME_CLASSES: Kind = Kind {
+    validate: scheduling::runtime_class_validate,
+    validate_update: Some(scheduling::runtime_class_validate_update),
+    warnings: scheduling::runtime_class_warnings,
+    create_on_update: true,
+    ..Kind::CONDITIONAL
+};
+static POD_DISRUPTION_BUDGETS: Kind = Kind {
+    validate: scheduling::disruption_budget_validate,
+    validate_update: Some(scheduling::disruption_budget_validate_update),
+    unconditional_update: false,
+    ..Kind::WITH_SPEC
+};
+static ROLES: Kind =
+    Kind { validate: rbac::role_validate, name_rule: NameRule::PathSegment, create_on_update: true, ..Kind::PLAIN };
+static CLUSTER_ROLES: Kind = Kind {
+    validate: rbac::cluster_role_validate,
+    name_rule: NameRule::PathSegment,
+    create_on_update: true,
+    ..Kind::PLAIN
+};
+static CLUSTER_ROLE_BINDINGS: Kind = Kind {
+    validate: rbac::cluster_role_binding_validate,
+    validate_update: Some(rbac::cluster_role_binding_validate_update),
+    default: rbac::role_binding_default,
+    name_rule: NameRule::PathSegment,
+    create_on_update: true,
+    ..Kind::PLAIN
+};
 static ROLE_BINDINGS: Kind = Kind {
+    validate: rbac::role_binding_validate,
+    validate_update: Some(rbac::role_binding_validate_update),
     default: rbac::role_binding_default,
     name_rule: NameRule::PathSegment,
     create_on_update: true,
@@ -321,16 +443,56 @@ static RESOURCE_CLAIM_TEMPLATES: Kind = Kind { default: device::claim_template_d
 static RESOURCE_SLICES: Kind =
     Kind { returns_deleted: true, selectable: Some(&select::RESOURCE_SLICES), ..Kind::WITH_SPEC };
 // `value` may not change, so this only says that there is a generation.
-static PRIORITY_CLASSES: Kind =
-    Kind { default: scheduling::priority_class_default, counted_fields: &["value"], ..Kind::PLAIN };
+static PRIORITY_CLASSES: Kind = Kind {
+    validate: scheduling::priority_class_validate,
+    validate_update: Some(scheduling::priority_class_validate_update),
+    default: scheduling::priority_class_default,
+    counted_fields: &["value"],
+    ..Kind::PLAIN
+};
 
-static CSI_DRIVERS: Kind = Kind { default: storage::csi_driver_default, returns_deleted: true, ..Kind::CONDITIONAL };
-static CSI_NODES: Kind = Kind { returns_deleted: true, ..Kind::CONDITIONAL };
-static CSI_STORAGE_CAPACITIES: Kind = Kind::CONDITIONAL;
-static STORAGE_CLASSES: Kind = Kind { default: storage::storage_class_default, ..Kind::DELETED_RETURNED };
-static VOLUME_ATTACHMENTS: Kind =
-    Kind { default: storage::volume_attachment_default, returns_deleted: true, ..Kind::CONDITIONAL };
-static VOLUME_ATTRIBUTES_CLASSES: Kind = Kind::DELETED_RETURNED;
+static CSI_DRIVERS: Kind = Kind {
+    prepare_create: storage::csi_driver_prepare_create,
+    prepare_update: storage::csi_driver_prepare_update,
+    validate: storage::csi_driver_validate,
+    validate_update: Some(storage::csi_driver_validate_update),
+    warnings: storage::csi_driver_warnings,
+    default: storage::csi_driver_default,
+    returns_deleted: true,
+    ..Kind::CONDITIONAL
+};
+static CSI_NODES: Kind = Kind {
+    validate: storage::csi_node_validate,
+    validate_update: Some(storage::csi_node_validate_update),
+    returns_deleted: true,
+    ..Kind::CONDITIONAL
+};
+static CSI_STORAGE_CAPACITIES: Kind = Kind {
+    validate: storage::storage_capacity_validate,
+    validate_update: Some(storage::storage_capacity_validate_update),
+    warnings: storage::storage_capacity_warnings,
+    ..Kind::CONDITIONAL
+};
+static STORAGE_CLASSES: Kind = Kind {
+    validate: storage::storage_class_validate,
+    validate_update: Some(storage::storage_class_validate_update),
+    warnings: storage::storage_class_warnings,
+    default: storage::storage_class_default,
+    ..Kind::DELETED_RETURNED
+};
+static VOLUME_ATTACHMENTS: Kind = Kind {
+    prepare_update: storage::volume_attachment_prepare_update,
+    validate: storage::volume_attachment_validate,
+    validate_update: Some(storage::volume_attachment_validate_update),
+    default: storage::volume_attachment_default,
+    returns_deleted: true,
+    ..Kind::CONDITIONAL
+};
+static VOLUME_ATTRIBUTES_CLASSES: Kind = Kind {
+    validate: storage::volume_attributes_class_validate,
+    validate_update: Some(storage::volume_attributes_class_validate_update),
+    ..Kind::DELETED_RETURNED
+};
 
 /// The rules of a built-in resource. What is not listed (reviews, which are not stored) has nothing special.
 pub(super) fn find(group: &str, resource: &str) -> &'static Kind {
@@ -382,8 +544,10 @@ pub(super) fn find(group: &str, resource: &str) -> &'static Kind {
         ("networking.k8s.io", "servicecidrs") => &SERVICE_CIDRS,
         ("node.k8s.io", "runtimeclasses") => &RUNTIME_CLASSES,
         ("policy", "poddisruptionbudgets") => &POD_DISRUPTION_BUDGETS,
-        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &ROLES,
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &ROLE_BINDINGS,
+        ("rbac.authorization.k8s.io", "roles") => &ROLES,
+        ("rbac.authorization.k8s.io", "clusterroles") => &CLUSTER_ROLES,
+        ("rbac.authorization.k8s.io", "rolebindings") => &ROLE_BINDINGS,
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => &CLUSTER_ROLE_BINDINGS,
         ("resource.k8s.io", "deviceclasses") => &DEVICE_CLASSES,
         ("resource.k8s.io", "resourceclaims") => &RESOURCE_CLAIMS,
         ("resource.k8s.io", "resourceclaimtemplates") => &RESOURCE_CLAIM_TEMPLATES,

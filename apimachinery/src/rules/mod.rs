@@ -4,6 +4,7 @@
 //! kind is in the table. Sources of the facts: `pkg/apis/*/{v1/defaults.go,validation}` and `pkg/registry/*/strategy.go`
 //! of `k8s.io/kubernetes`.
 
+mod account;
 mod admission;
 mod aggregation;
 pub mod at;
@@ -15,8 +16,10 @@ mod definition;
 mod device;
 mod edit;
 mod endpoint;
+mod event;
 mod flowcontrol;
 mod image;
+mod ingress;
 pub mod ip;
 mod kind;
 pub mod names;
@@ -109,8 +112,13 @@ pub trait Rules: Sync {
     /// Fills in what was left out. Must be idempotent.
     fn default(&self, _object: &mut Value) {}
 
+    /// Whether a new object may say its status, although there is a status subresource.
+    fn status_on_create(&self) -> bool {
+        false
+    }
+
     /// Resets what a client may not set on create, beyond `status` (the registry drops that where there is a status
-    /// subresource) and sets what the server sets.
+    /// subresource, but for [`Rules::status_on_create`]) and sets what the server sets.
     fn prepare_create(&self, _object: &mut Value, _context: &WriteContext<'_>) {}
 
     /// Resets in `new` what a client may not change by writing this part. The registry has already taken `status`

@@ -200,6 +200,21 @@ pub fn qualified_name(s: &str) -> Vec<String> {
     wrong
 }
 
+/// Why a condition is as it is, in a word.
+pub fn condition_reason(s: &str) -> Vec<String> {
+    let ok = s.starts_with(|c: char| c.is_ascii_alphabetic())
+        && s.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b',' | b':'));
+    if ok {
+        return Vec::new();
+    }
+    vec![pattern(
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
+}
+
 /// A label's value.
 pub fn label_value(s: &str) -> Vec<String> {
     let mut wrong = Vec::new();

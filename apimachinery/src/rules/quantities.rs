@@ -59,6 +59,11 @@ const STANDARD: &[&str] = &[
     "services.loadbalancers",
 ];
 
+/// Whether Kubernetes knows this resource without a prefix.
+pub fn is_standard(name: &str) -> bool {
+    STANDARD.contains(&name) || is_hugepage(name) || name.starts_with("requests.hugepages-")
+}
+
 /// Resources that are counted in whole numbers.
 pub fn is_whole(name: &str) -> bool {
     matches!(
@@ -79,11 +84,7 @@ pub fn is_whole(name: &str) -> bool {
 pub fn resource_name(at: &At<'_, '_>, name: &str, errors: &mut Errors) -> bool {
     let wrong = names::qualified_name(name);
     if wrong.is_empty() {
-        if !name.contains('/')
-            && !STANDARD.contains(&name)
-            && !is_hugepage(name)
-            && !name.starts_with("requests.hugepages-")
-        {
+        if !name.contains('/') && !is_standard(name) {
             at.invalid_text(errors, name, "must be a standard resource type or fully qualified");
             return false;
         }

@@ -66,9 +66,27 @@ fn canonical(resource: &GroupResource, mut object: Value) -> Value {
             object["metadata"][field] = value.into();
         }
     }
-    codec::canonicalise(&known.schema, &known.gvk, "", object)
+    let object = codec::canonicalise(&known.schema, &known.gvk, "", object)
         .unwrap_or_else(|e| panic!("{object}: {e:?}", object = known.gvk.kind))
-        .value
+        .value;
+    if resource.group == "events.k8s.io" { stored_event(object) } else { object }
+}
+
+/// Events of the newer API are stored as those of the older one.
+fn stored_event(mut event: Value) -> Value {
+    for (new, stored) in [
+        ("regarding", "involvedObject"),
+        ("note", "message"),
+        ("reportingController", "reportingComponent"),
+        ("deprecatedSource", "source"),
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedCount", "count"),
+    ] {
+        if let Some(value) = event.as_object_mut().and_then(|e| e.remove(new)) {
+            event[stored] = value;
+        }
+    }
+    event
 }
 
 fn plain(value: &Value) -> String {
@@ -79,8 +97,10 @@ fn plain(value: &Value) -> String {
 /// lines of differences that it appends.
 fn shortened(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    let start = ["Invalid value: {", "Unsupported value: {"].iter().find_map(|p| line.find(p).map(|i| i + p.len()));
-    match (start, line.rfind("}: ")) {
+    let start = ["Invalid value: {", "Unsupported value: {", "Duplicate value: {"]
+        .iter()
+        .find_map(|p| line.find(p).map(|i| i + p.len()));
+    match (start, line.rfind("}: ").or(line.ends_with('}').then(|| line.len() - 1))) {
         (Some(start), Some(end)) => format!("{}{}", &line[..start], &line[end..]),
         _ => line.to_owned(),
     }
@@ -110,8 +130,11 @@ fn play(file: &str, text: &str) {
                 merge(&mut object["status"], status);
             }
             let old = object.clone();
-            merge(&mut object, change);
-            object = canonical(&resource(case), object);
+            let is_new_event = resource(case).group == "events.k8s.io";
+            let change = if is_new_event { stored_event(change.clone()) } else { change.clone() };
+            merge(&mut object, &change);
+            let stored = if is_new_event { GroupResource::new("", "events") } else { resource(case) };
+            object = canonical(&stored, object);
             let part = case["part"].as_str().map_or(Part::Main, Part::Subresource);
             let context = WriteContext { part, ..CONTEXT };
             rules.default(&mut object);
@@ -162,4 +185,8 @@ plays! {
     config
     workload
     job
+    storage_volumes
+    core
+    cluster
+    networking
 }

@@ -76,6 +76,7 @@ impl Registry {
         }
         special::before_create(self, call, &mut object).await?;
         if call.resource.subresource("status").is_some()
+            && !rules.status_on_create()
             && let Some(fields) = object.as_object_mut()
         {
             fields.remove("status");

@@ -128,12 +128,12 @@ impl Rules for CustomRules {
     }
 }
 
-/// The rules of a resource's objects.
+/// The rules of a resource's objects. Events have others in `events.k8s.io`, for the same stored objects.
 pub(crate) fn rules_of(resource: &Resource) -> &'static dyn Rules {
     if resource.custom {
         return &CustomRules;
     }
-    rules_for(&place::storage_resource(&resource.group_resource()))
+    rules_for(&resource.group_resource())
 }
 
 /// Encodes an object for the store.

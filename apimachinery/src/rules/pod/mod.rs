@@ -21,6 +21,8 @@ pub(super) use affinity::{node_selector, node_selector_term, taint_effect, toler
 pub(super) use change::pod_validate_update;
 pub(super) use defaults::{claim_spec_default, pod_default, pod_template_default, volume_source_default};
 pub(super) use prepare::{drop_disabled, pod_prepare_create, pod_prepare_update};
+pub(super) use resources::overhead;
+pub(super) use source::{ISCSI_TOO_LONG, shared_source};
 pub(super) use spec::{pod_template, pod_template_metadata};
 
 use serde_json::Value;

@@ -262,7 +262,7 @@ pub(super) fn pod_level_default(spec: &mut Value) {
 }
 
 /// Resources that run out without a pod being able to use less.
-pub(super) fn overhead(at: &At<'_, '_>, errors: &mut Errors) {
+pub(in crate::rules) fn overhead(at: &At<'_, '_>, errors: &mut Errors) {
     // Looked at as limits are; the path is that of a container's resources.
     if !at.exists() {
         return;

@@ -4,10 +4,10 @@ use crate::field::Errors;
 use crate::rules::at::At;
 use crate::rules::{check, names};
 
-pub(super) const ISCSI_TOO_LONG: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+pub(in crate::rules) const ISCSI_TOO_LONG: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
 
 /// Looks at the source `key` of a volume.
-pub(super) fn shared_source(key: &str, at: &At<'_, '_>, errors: &mut Errors) {
+pub(in crate::rules) fn shared_source(key: &str, at: &At<'_, '_>, errors: &mut Errors) {
     let required = |errors: &mut Errors, fields: &[&str]| {
         for field in fields {
             let field = at.field(field);
