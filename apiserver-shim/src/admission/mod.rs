@@ -1,6 +1,7 @@
 //! Admission: what may change or refuse a write after authorization and before the store, in a fixed order.
 
 mod namespace_lifecycle;
+mod not_enforced;
 mod priority;
 mod service_account;
 mod storage;
@@ -93,6 +94,7 @@ pub fn plugins() -> Vec<Box<dyn Admission>> {
         Box::new(storage::DefaultStorageClass),
         Box::new(storage::StorageObjectInUseProtection),
         Box::new(storage::DefaultIngressClass),
+        Box::new(not_enforced::NotEnforced),
     ]
 }
 
