@@ -2,7 +2,7 @@
 //!
 //! Source: KEP-2896; `k8s.io/kube-openapi/pkg/handler3`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use apimachinery::status::ApiError;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
@@ -92,6 +93,8 @@ pub(super) fn v2(exchange: &Exchange) -> Result<Response<Body>, ApiError> {
     }
     let document = exchange.shared.documents.find(V2);
     let document = document.ok_or_else(|| ApiError::internal("there is no OpenAPI v2 document"))?;
+    let document = with_custom(document, &exchange.registry().catalog().definitions(exchange.origin.tenant))
+        .map_err(ApiError::internal)?;
     let mut response = answer(exchange, &document);
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
     Ok(response)
@@ -145,14 +148,45 @@ pub(super) fn v3(exchange: &Exchange, path: &str) -> Result<Response<Body>, ApiE
     Ok(response)
 }
 
+/// The v2 document with what a tenant's definitions add to it. What is built in is passed on without being taken apart.
+fn with_custom(built_in: Document, definitions: &[Arc<Value>]) -> serde_json::Result<Document> {
+    let mut own = crd::openapi::Parts::default();
+    for definition in definitions {
+        for version in served(definition) {
+            let parts = crd::openapi::parts(definition, version, crd::openapi::Form::V2);
+            own.paths.extend(parts.paths);
+            own.definitions.extend(parts.definitions);
+        }
+    }
+    if own.paths.is_empty() {
+        return Ok(built_in);
+    }
+    let mut whole: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&built_in.json)?;
+    for (key, more) in [("paths", own.paths), ("definitions", own.definitions)] {
+        let mut text = whole.remove(key).map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
+        text.pop();
+        if text.trim_end() != "{" {
+            text.push(',');
+        }
+        text.push_str(serde_json::to_string(&more)?.trim_start_matches('{'));
+        whole.insert(key.to_owned(), RawValue::from_string(text)?);
+    }
+    let json = serde_json::to_vec(&whole)?;
+    Ok(Document { etag: etag(&json), json: json.into() })
+}
+
+/// The names of the versions that a definition serves.
+fn served(definition: &Value) -> impl Iterator<Item = &str> {
+    let versions = meta::list_at(definition, &["spec", "versions"]).iter().filter(|v| v["served"] == true);
+    versions.map(|v| meta::str_at(v, &["name"]))
+}
+
 /// Groups and versions that a tenant's definitions serve.
 fn custom_versions(exchange: &Exchange) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     for definition in exchange.registry().catalog().definitions(exchange.origin.tenant) {
         let group = meta::str_at(&definition, &["spec", "group"]);
-        for version in meta::list_at(&definition, &["spec", "versions"]).iter().filter(|v| v["served"] == true) {
-            found.insert((group.to_owned(), meta::str_at(version, &["name"]).to_owned()));
-        }
+        found.extend(served(&definition).map(|version| (group.to_owned(), version.to_owned())));
     }
     found
 }
@@ -161,10 +195,7 @@ fn custom_versions(exchange: &Exchange) -> BTreeSet<(String, String)> {
 fn custom(exchange: &Exchange, path: &str) -> Option<Document> {
     let (group, version) = path.strip_prefix("apis/")?.split_once('/')?;
     let serves = |definition: &Value| {
-        meta::str_at(definition, &["spec", "group"]) == group
-            && meta::list_at(definition, &["spec", "versions"])
-                .iter()
-                .any(|v| v["served"] == true && v["name"] == version)
+        meta::str_at(definition, &["spec", "group"]) == group && served(definition).any(|v| v == version)
     };
     let definitions = exchange.registry().catalog().definitions(exchange.origin.tenant);
     let parts: Vec<_> = definitions
