@@ -160,16 +160,18 @@ impl Syncer {
     async fn work(&self) {
         let mut running: JoinSet<Result<(), SyncError>> = JoinSet::new();
         let mut items: HashMap<Id, (TenantId, Item, Instant)> = HashMap::new();
+        let mut complaints = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
+                Some(_) = complaints.join_next() => {}
                 Some(ended) = running.join_next_with_id() => {
                     let (id, result) = match ended {
                         Ok((id, result)) => (id, Some(result)),
                         Err(error) => (error.id(), None),
                     };
                     if let Some((tenant, item, since)) = items.remove(&id) {
-                        self.finish(tenant, &item, since, result).await;
+                        self.finish(tenant, &item, since, result, &mut complaints);
                     }
                 }
                 (tenant, item, waited) = self.context.queue.next(), if running.len() < self.context.config.in_flight => {
@@ -187,7 +189,14 @@ impl Syncer {
     }
 
     /// Counts how a sync ended, tells the tenant what it must know, and decides when to try again.
-    async fn finish(&self, tenant: TenantId, item: &Item, since: Instant, result: Option<Result<(), SyncError>>) {
+    fn finish(
+        &self,
+        tenant: TenantId,
+        item: &Item,
+        since: Instant,
+        result: Option<Result<(), SyncError>>,
+        complaints: &mut JoinSet<()>,
+    ) {
         let context = &self.context;
         let (word, retry) = match &result {
             None => ("panic", Some(Duration::from_secs(300))),
@@ -221,24 +230,24 @@ impl Syncer {
             None => {
                 tracing::error!(%tenant, room, %namespace, %name, "a sync panicked; the object rests for a while");
                 let message = "the syncer failed on this object; it is left alone for a while".to_owned();
-                self.complain(tenant, item, message);
+                self.complain(tenant, item, message, complaints);
             }
             Some(Ok(())) => context.untell(tenant, item),
             Some(Err(error)) => {
                 tracing::debug!(%tenant, room, %namespace, %name, %error, failures, "a sync did not end");
                 if let Some(message) = error.tenant_message() {
-                    self.complain(tenant, item, message);
+                    self.complain(tenant, item, message, complaints);
                 }
             }
         }
     }
 
     /// Writes a `SyncError` event about an item, beside the work.
-    fn complain(&self, tenant: TenantId, item: &Item, message: String) {
+    fn complain(&self, tenant: TenantId, item: &Item, message: String, complaints: &mut JoinSet<()>) {
         let Some(room) = self.rooms.find(item.room) else { return };
         let Some(resource) = room.tenant_resources().first().cloned() else { return };
         let (context, item) = (Arc::clone(&self.context), item.clone());
-        tokio::spawn(async move {
+        complaints.spawn(async move {
             let object = context.tenant_get(tenant, &resource, &item.namespace, &item.name).await;
             if let Ok(Some(object)) = object
                 && let Ok(object) = object.to_value()

@@ -146,7 +146,7 @@ async fn owned_namespace(context: &Context, request: &Asked, name: &str) -> Resu
 }
 
 fn list_selector_is_empty(service: &Value) -> bool {
-    !service["spec"]["selector"].as_object().is_some_and(|s| !s.is_empty())
+    service["spec"]["selector"].as_object().is_none_or(serde_json::Map::is_empty)
 }
 
 fn not_yet(resource: &GroupResource, name: &str) -> ApiError {

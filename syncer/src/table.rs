@@ -128,9 +128,16 @@ impl Table {
                     }
                     None
                 }
-                Action::Refuse | Action::Privileged => {
+                Action::Refuse => {
                     if is_set(value) {
                         remarks.refused.push(remark());
+                    }
+                    None
+                }
+                Action::Privileged => {
+                    if is_set(value) {
+                        let message = format!("not allowed, as it {}; remove the field", row.note);
+                        remarks.refused.push(Remark::new(path.as_str(), message));
                     }
                     None
                 }
