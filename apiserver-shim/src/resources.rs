@@ -38,7 +38,8 @@ impl Found {
         Self { resource: Arc::clone(resource), definition: None, webhook: false }
     }
 
-    fn custom(version: Arc<CustomVersion>, webhook: bool) -> Self {
+    /// A version of a custom resource.
+    pub(crate) fn custom(version: Arc<CustomVersion>, webhook: bool) -> Self {
         Self { resource: Arc::clone(version.resource()), definition: Some(version), webhook }
     }
 }

@@ -133,3 +133,20 @@ async fn a_conversion_webhook_is_refused_not_skipped() {
         assert!(refused["message"].as_str().unwrap().starts_with("conversion webhook for example.com/v"), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn a_definition_that_serves_nothing_still_goes() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    client.post(DEFINITIONS, definition(json!({"strategy": "None"}))).await;
+    assert_eq!(client.post(GADGETS, gadget("v1", "a", json!({}))).await.0, 201);
+    let off = json!([
+        {"op": "replace", "path": "/spec/versions/0/served", "value": false},
+        {"op": "replace", "path": "/spec/versions/1/served", "value": false},
+    ]);
+    let (code, patched) = client.json("PATCH", DEFINITION, "application/json-patch+json", off).await;
+    assert_eq!(code, 200, "{patched}");
+    assert_eq!(client.get(GADGETS).await.0, 404);
+    assert_eq!(client.delete(DEFINITION).await.0, 200);
+    assert_eq!(client.get(DEFINITION).await.0, 404);
+}

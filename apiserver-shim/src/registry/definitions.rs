@@ -142,7 +142,12 @@ impl Registry {
         let group = meta::str_at(definition, &["spec", "group"]);
         let resource = GroupResource::new(group, meta::str_at(definition, &["spec", "names", "plural"]));
         let user = User::internal("system:apiserver");
-        if let Some(found) = self.catalog.find_stored(tenant, &resource) {
+        // Objects may be left of a definition that serves no version any more.
+        let unserved = || {
+            let compiled = CustomVersion::compile(definition, crd::storage_version(definition)?).ok()?;
+            Some(Found::custom(Arc::new(compiled), false))
+        };
+        if let Some(found) = self.catalog.find_stored(tenant, &resource).or_else(unserved) {
             let call = Call::new(tenant, user.clone(), found, self.clock.now());
             let pending: Vec<Live> = self.list(&call, &ListQuery::default()).await?.items;
             if pending.iter().any(|live| !live.stored.deleting()) {
