@@ -23,6 +23,28 @@ fn uid(host: &Cluster, name: &str) -> Result<String, Error> {
     Ok(text(&host.get(&["virtualcluster", name, "--namespace", "default"])?, "/metadata/uid").to_owned())
 }
 
+/// `kubectl auth whoami` at a cluster's address, with a token and nothing else.
+fn who_is(cluster: &Cluster, token: &str) -> Result<String, Error> {
+    let of = |field: &str| {
+        let path = format!("--output=jsonpath={{.clusters[0].cluster.{field}}}");
+        cluster.kubectl(&["config", "view", "--minify", &path])
+    };
+    let (server, name) = (of("server")?, of("tls-server-name")?);
+    let mut command =
+        cluster.command(&["--kubeconfig", "/dev/null", "--server", &server, "--insecure-skip-tls-verify"]);
+    if !name.is_empty() {
+        command.args(["--tls-server-name", &name]);
+    }
+    command.args(["--token", token.trim(), "auth", "whoami", "--output", "jsonpath={.status.userInfo.username}"]);
+    let output =
+        command.output().map_err(|source| Error::Start { command: "kubectl auth whoami".to_owned(), source })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Error::Command { command: "kubectl auth whoami".to_owned(), stderr })
+}
+
 #[test]
 fn a_new_virtual_cluster_has_the_namespaces_of_a_new_cluster() -> Result<(), Error> {
     let demo = Cluster::demo()?;
@@ -38,31 +60,13 @@ fn a_new_virtual_cluster_has_the_namespaces_of_a_new_cluster() -> Result<(), Err
 #[test]
 fn credentials_of_one_virtual_cluster_are_refused_by_another_and_by_the_host() -> Result<(), Error> {
     let (a, host, demo) = (Tenant::create("e2e-foreign")?, Cluster::host()?, Cluster::demo()?);
-    let token = a.cluster().kubectl(&["create", "token", "default", "--namespace", "default"])?;
-    a.cluster().kubectl(&["auth", "whoami", "--token", token.trim()])?;
+    a.cluster()
+        .eventually("the service account is there", LIMIT, |a| a.kubectl(&["get", "serviceaccount", "default"]))?;
+    let token = a.cluster().kubectl(&["create", "token", "default"])?;
+    assert_eq!(who_is(a.cluster(), &token)?, "system:serviceaccount:default:default");
     for (name, other) in [("another virtual cluster", &demo), ("the host", &host)] {
-        let server =
-            other.kubectl(&["config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"])?;
-        let args = ["auth", "whoami", "--server", server.trim(), "--insecure-skip-tls-verify", "--token", token.trim()];
-        let mut args = args.to_vec();
-        let sni = other.kubectl(&[
-            "config",
-            "view",
-            "--minify",
-            "--output",
-            "jsonpath={.clusters[0].cluster.tls-server-name}",
-        ])?;
-        if !sni.is_empty() {
-            args.extend(["--tls-server-name", sni.as_str()]);
-        }
-        let refused = other.command(&[&args[..], &["--kubeconfig", "/dev/null"]].concat()).output();
-        let refused = refused.map_err(|source| Error::Start { command: "kubectl auth whoami".to_owned(), source })?;
-        assert!(!refused.status.success(), "{name} takes a token of a virtual cluster");
-        assert!(
-            String::from_utf8_lossy(&refused.stderr).contains("Unauthorized"),
-            "{}",
-            String::from_utf8_lossy(&refused.stderr)
-        );
+        let refused = who_is(other, &token).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(refused.contains("Unauthorized"), "{name} does not refuse a token of a virtual cluster: {refused}");
     }
     Ok(())
 }
@@ -183,6 +187,16 @@ spec:
     env:
     - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
     - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: api}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: agnhost
+    image: registry.k8s.io/e2e-test-images/agnhost:2.63.0
+    args: [inclusterclient, --poll-interval=1]
 "#;
 
     #[test]
@@ -205,15 +219,14 @@ spec:
         let pod = demo.get(&["pod", "client", "--namespace", namespace.name()])?;
         assert_eq!(run("echo -n $POD_UID")?, text(&pod, "/metadata/uid"));
 
-        let review = r#"{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}"#;
-        let url = "https://kubernetes.default.svc/apis/authentication.k8s.io/v1/selfsubjectreviews";
-        let answer = run(&format!(
-            "wget -q -O - --no-check-certificate --header 'Content-Type: application/json' \
-             --header \"Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)\" \
-             --post-data '{review}' {url}"
-        ))?;
-        let expected = format!("system:serviceaccount:{}:default", namespace.name());
-        assert!(answer.contains(&expected), "the mounted token is somebody else's: {answer}");
+        let token = run("cat /var/run/secrets/kubernetes.io/serviceaccount/token")?;
+        assert_eq!(who_is(&demo, &token)?, format!("system:serviceaccount:{}:default", namespace.name()));
+        demo.eventually("client-go in a pod reaches the tenant's API with the mounted token and CA", LIMIT, |_| {
+            let log = namespace.kubectl(&["logs", "api"])?;
+            let asked =
+                log.matches("authz_header=").count() >= 3 && !log.contains("<empty>") && !log.contains("status=failed");
+            if asked { Ok(()) } else { Err(Error::Command { command: "logs api".to_owned(), stderr: log }) }
+        })?;
         Ok(())
     }
 
