@@ -37,8 +37,8 @@ fn gadget(version: &str, name: &str, spec: Value) -> Value {
 }
 
 fn condition<'a>(definition: &'a Value, name: &str) -> &'a Value {
-    let conditions = definition["status"]["conditions"].as_array().unwrap();
-    conditions.iter().find(|c| c["type"] == name).unwrap_or(&Value::Null)
+    let mut conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.find(|c| c["type"] == name).unwrap_or(&Value::Null)
 }
 
 #[tokio::test]

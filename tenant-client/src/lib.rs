@@ -1,9 +1,8 @@
 //! The tenant seam: how controllers and syncer see virtual clusters.
 //!
 //! [`TenantClient`] reads and follows the objects of all tenants at once and writes to one of them with full
-//! admission. The API server implements it in process; [`remote`] speaks HTTPS to any Kubernetes API server, so that
-//! what works on the one can be proven on the other. [`host`] is the seam the other way: what an API server needs of
-//! the cluster that pods really run on.
+//! admission. The API server implements it in process. [`host`] is the seam the other way: what an API server needs
+//! of the cluster that pods really run on.
 
 pub mod host;
 pub mod work;

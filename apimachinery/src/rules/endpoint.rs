@@ -216,8 +216,8 @@ fn domain_name(at: &At<'_, '_>, errors: &mut Errors) {
 
 fn hints(hints: &At<'_, '_>, errors: &mut Errors) {
     const MAX: usize = 8;
-    let checks: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
+    type Check = fn(&str) -> Vec<String>;
+    let checks: [(&str, Check); 2] = [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
     for (list, check) in checks {
         let list = hints.field(list);
         if list.len() > MAX {

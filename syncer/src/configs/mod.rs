@@ -1,6 +1,6 @@
 //! Config maps and secrets: on the host are only those that a pod uses, or that the tenant wants there by annotation.
 //!
-//! They are not watched cluster-wide, as we may not see secrets beyond the tenants' namespaces: see [`watch`].
+//! They are not watched cluster-wide, as we may not see secrets beyond the tenants' namespaces: see `configs/watch.rs`.
 
 mod placed;
 mod watch;

@@ -17,7 +17,7 @@ mod spec;
 mod status;
 mod volume;
 
-pub(super) use affinity::{node_selector, node_selector_term, taint_effect, tolerations};
+pub(super) use affinity::{node_selector, taint_effect, tolerations};
 pub(super) use change::pod_validate_update;
 pub(super) use defaults::{claim_spec_default, pod_default, pod_template_default, volume_source_default};
 pub(super) use prepare::{drop_disabled, pod_prepare_create, pod_prepare_update};
