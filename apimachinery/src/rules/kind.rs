@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::select::{self, Selectable};
 use super::{
-    DefaultPropagation, NameRule, Rules, WriteContext, account, admission, aggregation, autoscaling, claim, config,
-    definition, device, endpoint, event, flowcontrol, ingress, namespace, networking, node, pod, quota, rbac,
-    scheduling, service, storage, volume, workload,
+    DefaultPropagation, NameRule, Rules, WriteContext, account, admission, aggregation, autoscaling, certificate,
+    claim, config, definition, device, endpoint, event, flowcontrol, ingress, namespace, networking, node, pod, policy,
+    quota, rbac, scheduling, service, storage, volume, workload,
 };
 use crate::field::Errors;
 
@@ -269,17 +269,54 @@ static SERVICE_ACCOUNTS: Kind = Kind {
     ..Kind::DELETED_RETURNED
 };
 
-static ADMISSION_POLICIES: Kind =
-    Kind { default: admission::policy_default, unconditional_update: false, ..Kind::WITH_SPEC };
-static ADMISSION_POLICY_BINDINGS: Kind =
-    Kind { default: admission::policy_binding_default, unconditional_update: false, ..Kind::WITH_SPEC };
-static MUTATING_WEBHOOK_CONFIGURATIONS: Kind =
-    Kind { counted_fields: &["webhooks"], default: admission::mutating_configuration_default, ..Kind::CONDITIONAL };
-static VALIDATING_WEBHOOK_CONFIGURATIONS: Kind =
-    Kind { counted_fields: &["webhooks"], default: admission::validating_configuration_default, ..Kind::CONDITIONAL };
+static VALIDATING_POLICIES: Kind = Kind {
+    default: policy::policy_default,
+    prepare_update: policy::validating_policy_prepare_update,
+    validate: policy::validating_policy_validate,
+    validate_update: Some(policy::validating_policy_validate_update),
+    unconditional_update: false,
+    ..Kind::WITH_SPEC
+};
+static MUTATING_POLICIES: Kind = Kind {
+    default: policy::policy_default,
+    validate: policy::mutating_policy_validate,
+    validate_update: Some(policy::mutating_policy_validate_update),
+    unconditional_update: false,
+    ..Kind::WITH_SPEC
+};
+static VALIDATING_POLICY_BINDINGS: Kind = Kind {
+    default: policy::policy_binding_default,
+    validate: policy::validating_binding_validate,
+    unconditional_update: false,
+    ..Kind::WITH_SPEC
+};
+static MUTATING_POLICY_BINDINGS: Kind = Kind {
+    default: policy::policy_binding_default,
+    validate: policy::mutating_binding_validate,
+    unconditional_update: false,
+    ..Kind::WITH_SPEC
+};
+static MUTATING_WEBHOOK_CONFIGURATIONS: Kind = Kind {
+    validate: admission::configuration_validate,
+    validate_update: Some(admission::configuration_validate_update),
+    counted_fields: &["webhooks"],
+    default: admission::mutating_configuration_default,
+    ..Kind::CONDITIONAL
+};
+static VALIDATING_WEBHOOK_CONFIGURATIONS: Kind = Kind {
+    validate: admission::configuration_validate,
+    validate_update: Some(admission::configuration_validate_update),
+    counted_fields: &["webhooks"],
+    default: admission::validating_configuration_default,
+    ..Kind::CONDITIONAL
+};
 
 static CUSTOM_RESOURCE_DEFINITIONS: Kind = definition::CUSTOM_RESOURCE_DEFINITIONS;
 static API_SERVICES: Kind = Kind {
+    prepare_create: aggregation::api_service_prepare_create,
+    prepare_update: aggregation::api_service_prepare_update,
+    validate: aggregation::api_service_validate,
+    validate_update: Some(aggregation::api_service_validate_update),
     default: aggregation::api_service_default,
     name_rule: NameRule::PathSegment,
     unconditional_update: false,
@@ -325,7 +362,12 @@ static STATEFUL_SETS: Kind = Kind {
     ..Kind::WITH_SPEC
 };
 
-static HORIZONTAL_POD_AUTOSCALERS: Kind = Kind { default: autoscaling::autoscaler_default, ..Kind::PLAIN };
+static HORIZONTAL_POD_AUTOSCALERS: Kind = Kind {
+    validate: autoscaling::autoscaler_validate,
+    validate_update: Some(autoscaling::autoscaler_validate_update),
+    default: autoscaling::autoscaler_default,
+    ..Kind::PLAIN
+};
 static CRON_JOBS: Kind = Kind {
     prepare_create: workload::cron_job_prepare_create,
     prepare_update: workload::cron_job_prepare_update,
@@ -345,8 +387,15 @@ static JOBS: Kind = Kind {
     selectable: Some(&select::JOBS),
     ..Kind::WITH_SPEC
 };
-static CERTIFICATE_SIGNING_REQUESTS: Kind =
-    Kind { name_rule: NameRule::Any, selectable: Some(&select::CERTIFICATE_SIGNING_REQUESTS), ..Kind::PLAIN };
+static CERTIFICATE_SIGNING_REQUESTS: Kind = Kind {
+    prepare_create: certificate::request_prepare_create,
+    prepare_update: certificate::request_prepare_update,
+    validate: certificate::request_validate,
+    validate_update: Some(certificate::request_validate_update),
+    name_rule: NameRule::Any,
+    selectable: Some(&select::CERTIFICATE_SIGNING_REQUESTS),
+    ..Kind::PLAIN
+};
 static LEASES: Kind = Kind {
     prepare_create: scheduling::lease_prepare_create,
     prepare_update: scheduling::lease_prepare_update,
@@ -364,8 +413,20 @@ static ENDPOINT_SLICES: Kind = Kind {
     counted_fields: &["addressType", "endpoints", "ports", "metadata.labels"],
     ..Kind::PLAIN
 };
-static FLOW_SCHEMAS: Kind = Kind { default: flowcontrol::flow_schema_default, ..Kind::WITH_SPEC };
-static PRIORITY_LEVEL_CONFIGURATIONS: Kind = Kind { default: flowcontrol::priority_level_default, ..Kind::WITH_SPEC };
+static FLOW_SCHEMAS: Kind = Kind {
+    prepare_update: flowcontrol::flow_prepare_update,
+    validate: flowcontrol::flow_schema_validate,
+    validate_update: Some(flowcontrol::flow_schema_validate_update),
+    default: flowcontrol::flow_schema_default,
+    ..Kind::WITH_SPEC
+};
+static PRIORITY_LEVEL_CONFIGURATIONS: Kind = Kind {
+    prepare_update: flowcontrol::flow_prepare_update,
+    validate: flowcontrol::priority_level_validate,
+    validate_update: Some(flowcontrol::priority_level_validate_update),
+    default: flowcontrol::priority_level_default,
+    ..Kind::WITH_SPEC
+};
 
 static INGRESSES: Kind = Kind {
     validate: ingress::ingress_validate,
@@ -513,12 +574,10 @@ pub(super) fn find(group: &str, resource: &str) -> &'static Kind {
         ("", "secrets") => &SECRETS,
         ("", "services") => &SERVICES,
         ("", "serviceaccounts") => &SERVICE_ACCOUNTS,
-        ("admissionregistration.k8s.io", "mutatingadmissionpolicies" | "validatingadmissionpolicies") => {
-            &ADMISSION_POLICIES
-        }
-        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings" | "validatingadmissionpolicybindings") => {
-            &ADMISSION_POLICY_BINDINGS
-        }
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => &MUTATING_POLICIES,
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings") => &MUTATING_POLICY_BINDINGS,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => &VALIDATING_POLICIES,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => &VALIDATING_POLICY_BINDINGS,
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => &MUTATING_WEBHOOK_CONFIGURATIONS,
         ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => &VALIDATING_WEBHOOK_CONFIGURATIONS,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &CUSTOM_RESOURCE_DEFINITIONS,

@@ -9,6 +9,7 @@ mod admission;
 mod aggregation;
 pub mod at;
 mod autoscaling;
+mod certificate;
 pub mod check;
 mod claim;
 mod config;
@@ -27,6 +28,7 @@ mod namespace;
 mod networking;
 mod node;
 mod pod;
+mod policy;
 pub mod quantities;
 mod quota;
 mod rbac;
@@ -38,6 +40,7 @@ mod volume;
 mod workload;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -95,8 +98,21 @@ pub struct WriteContext<'a> {
     pub part: Part<'a>,
     /// Now, RFC 3339 with seconds.
     pub now: &'a str,
-    /// The user's name (CertificateSigningRequest records it).
-    pub user: &'a str,
+    /// Who writes.
+    pub user: Requester<'a>,
+}
+
+/// A user, as CertificateSigningRequests record it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Requester<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// UID, often empty.
+    pub uid: &'a str,
+    /// Groups.
+    pub groups: &'a [String],
+    /// More that the authenticator knows, by key.
+    pub extra: Option<&'a BTreeMap<String, Vec<String>>>,
 }
 
 /// The rules of a kind. Objects are in the storage version, canonical (see the codec), with `metadata` present.

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Part, WriteContext, rules_for};
+use super::{Part, Requester, WriteContext, rules_for};
 use crate::field::Errors;
 use crate::gvk::GroupResource;
 use crate::{builtin, codec};
 
-const CONTEXT: WriteContext<'static> = WriteContext { part: Part::Main, now: "2026-01-02T03:04:05Z", user: "jane" };
+const USER: Requester<'static> = Requester { name: "jane", uid: "", groups: &[], extra: None };
+const CONTEXT: WriteContext<'static> = WriteContext { part: Part::Main, now: "2026-01-02T03:04:05Z", user: USER };
 
 fn resource(case: &Value) -> GroupResource {
     let of = case["of"].as_str().expect("`of` names the resource");
@@ -189,4 +190,6 @@ plays! {
     core
     cluster
     networking
+    policies
+    certificates
 }

@@ -12,7 +12,9 @@ use apimachinery::status::ApiError;
 use serde_json::{Value, json};
 use store::{Precondition, StoreError};
 
-use super::{Call, Live, Registry, convert, encode, metadata, names, place, put, rules_of, set_revision, store_error};
+use super::{
+    Call, Live, Registry, convert, encode, metadata, names, place, put, requester, rules_of, set_revision, store_error,
+};
 use crate::admission::{self, Operation};
 use crate::special;
 
@@ -82,7 +84,7 @@ impl Registry {
             fields.remove("status");
             settle(&kind, fields);
         }
-        let context = WriteContext { part: Part::Main, now: &now, user: &call.user.name };
+        let context = WriteContext { part: Part::Main, now: &now, user: requester(&call.user) };
         rules.prepare_create(&mut object, &context);
         let mut errors = Errors::default();
         metadata::validate(&object, &call.resource, rules.name_rule(), &mut errors);

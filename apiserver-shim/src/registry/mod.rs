@@ -25,7 +25,7 @@ use std::sync::Arc;
 use apimachinery::envelope::Stored;
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
-use apimachinery::rules::{Rules, rules_for};
+use apimachinery::rules::{Requester, Rules, rules_for};
 use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
 use parking_lot::RwLock;
@@ -44,6 +44,7 @@ pub use read::Live;
 pub use update::Updated;
 
 use crate::admission::Admission;
+use crate::auth::User;
 use crate::clock::SharedClock;
 use crate::resources::{Catalog, Found};
 
@@ -134,6 +135,11 @@ pub(crate) fn rules_of(resource: &Resource) -> &'static dyn Rules {
         return &CustomRules;
     }
     rules_for(&resource.group_resource())
+}
+
+/// Who writes, as the rules of kinds know them.
+fn requester(user: &User) -> Requester<'_> {
+    Requester { name: &user.name, uid: &user.uid, groups: &user.groups, extra: Some(&user.extra) }
 }
 
 /// Encodes an object for the store.

@@ -10,7 +10,8 @@ use store::{Precondition, StoreError, Write};
 
 use super::list::bad_integer;
 use super::{
-    Call, Live, Registry, convert, encode, metadata, place, precondition, put, rules_of, set_revision, store_error,
+    Call, Live, Registry, convert, encode, metadata, place, precondition, put, requester, rules_of, set_revision,
+    store_error,
 };
 use crate::admission::{self, Operation};
 use crate::special;
@@ -165,7 +166,7 @@ impl Registry {
         let part = if call.subresource.is_empty() { Part::Main } else { Part::Subresource(&call.subresource) };
         keep_other_parts(call, part, &mut new, old);
         special::before_update(self, call, &mut new, old).await?;
-        let context = WriteContext { part, now: &now, user: &call.user.name };
+        let context = WriteContext { part, now: &now, user: requester(&call.user) };
         rules.prepare_update(&mut new, old, &context);
         count_generation(call, rules, part, &mut new, old);
 
