@@ -5,6 +5,7 @@
 mod cluster;
 mod host;
 mod tenant;
+pub mod web;
 
 pub use cluster::{Cluster, Namespace};
 pub use host::{HostFacts, Node};
@@ -47,6 +48,14 @@ pub enum Error {
         command: String,
         /// What it complained.
         stderr: String,
+    },
+    /// An answer is not the expected one.
+    #[error("{what}: {got}")]
+    Unexpected {
+        /// What was asked.
+        what: String,
+        /// The answer.
+        got: String,
     },
     /// A condition did not come true in time.
     #[error("{what}: not within {seconds} s; last: {last}")]

@@ -2,8 +2,6 @@
 
 use e2e::{Cluster, Error, HostFacts};
 
-const WEB: &str = include_str!("../../host/demo.yaml");
-
 #[test]
 fn all_nodes_are_ready() -> Result<(), Error> {
     let host = Cluster::host()?;
@@ -20,19 +18,8 @@ mod real {
     use super::*;
 
     #[test]
-    fn a_deployment_answers_by_the_name_of_its_service_with_exec_and_logs() -> Result<(), Error> {
-        let host = Cluster::host()?;
-        let namespace = host.namespace("e2e-web")?;
-        namespace.apply(WEB)?;
-        namespace.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
-
-        let name = format!("http://web.{}.svc.cluster.local", namespace.name());
-        let page = namespace.kubectl(&["exec", "deployment/web", "--", "wget", "-q", "-O", "-", &name])?;
-        assert!(page.contains("Hello from Tenantry"), "the Service answers with: {page}");
-
-        let log = namespace.kubectl(&["logs", "deployment/web", "--all-pods"])?;
-        assert!(log.contains("response:200"), "the log shows no request: {log}");
-        Ok(())
+    fn a_web_app_answers_by_the_name_of_its_service_with_exec_and_logs() -> Result<(), Error> {
+        e2e::web::deploy_and_ask(&Cluster::host()?)
     }
 
     #[test]
