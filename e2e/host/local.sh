@@ -192,7 +192,7 @@ node_up() {
   mkdir -p "$NODE"/{etc,log,lib,tmp}
   resolver >"$NODE/etc/resolv.conf"
   local tool bins=()
-  for tool in etcd kubernetes; do bins+=("$(cat "$RUN/bin/.$tool")"); done
+  for tool in etcd kubernetes tools; do bins+=("$(cat "$RUN/bin/.$tool")"); done
   setsid unshare --fork --pid --mount --net --uts --ipc --propagation private \
     "$HOST_DIR/local-node.sh" "$NODE" "$NODE_NAME" "${bins[@]}" >"$NODE/log/init.log" 2>&1 </dev/null &
   wait_for 20 "the node's namespaces (see $NODE/log/init.log)" test -f "$NODE/prepared"
@@ -301,6 +301,12 @@ images_load() {
   for tar in "$RUN"/images/*.tar; do "$HOST_DIR/load-image" "$tar"; done
 }
 
+# The provisioner makes volumes that only root may enter; a real one opens them to the pod. This waits for new ones and opens them.
+volumes_up() {
+  mkdir -p "$NODE/tmp/hostpath_pv"
+  start volumes hosttool volumes --dir /tmp/hostpath_pv
+}
+
 kubelet_up() {
   start kubelet kubelet --config=/run/node/etc/kubelet.yaml --kubeconfig=/run/node/pki/kubelet.kubeconfig --root-dir=/var/lib/kubelet \
     --node-ip="$NODE_IP" --hostname-override="$NODE_NAME"
@@ -334,6 +340,7 @@ up() {
   control_plane_up
   say "start kubelet, kube-proxy and cluster DNS"
   wait "$loading" || die "the images could not be loaded into containerd"
+  volumes_up
   kubelet_up
   dns_up
   say "wait for the node and its DNS"
@@ -341,6 +348,7 @@ up() {
   wait_for 60 "cluster DNS ready (see $NODE/log/kubelet.log)" ready kubelet dns_ready
   wait_for 60 "the controller manager's first work" ready kube-controller-manager kubectl get serviceaccount default
   running kube-proxy
+  running volumes
   cat >"$RUN/host.json" <<E
 {
   "kind": "local",

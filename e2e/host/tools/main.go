@@ -3,13 +3,17 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 )
 
-var commands = map[string]struct {
+type command struct {
 	run func(args []string) error
 	use string
-}{
+}
+
+var commands = map[string]command{
 	"pki":    {pki, "write the certificates and kubeconfigs of a host cluster"},
 	"image":  {image, "write an OCI image archive (docker and containerd load it)"},
 	"ports":  {ports, "find or check free TCP ports on the loopback address"},
@@ -32,7 +36,7 @@ func main() {
 
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: hosttool COMMAND [flags]   (hosttool COMMAND -h lists the flags)")
-	for _, name := range []string{"pki", "image", "ports", "report"} {
+	for _, name := range slices.Sorted(maps.Keys(commands)) {
 		fmt.Fprintf(os.Stderr, "  %-8s %s\n", name, commands[name].use)
 	}
 	os.Exit(2)

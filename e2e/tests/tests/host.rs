@@ -23,7 +23,7 @@ mod real {
     }
 
     #[test]
-    fn a_claim_gets_a_volume_that_a_pod_writes_to() -> Result<(), Error> {
+    fn a_claim_gets_a_volume_that_a_pod_without_root_writes_to() -> Result<(), Error> {
         let host = Cluster::host()?;
         let namespace = host.namespace("e2e-claim")?;
         namespace.apply(CLAIM)?;
@@ -47,6 +47,7 @@ spec:
   - name: writer
     image: docker.io/library/busybox:1
     command: [sh, -c, "echo kept > /data/file && cat /data/file"]
+    securityContext: {runAsNonRoot: true, runAsUser: 65534}
     volumeMounts: [{name: data, mountPath: /data}]
   volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
 "#;
