@@ -1,5 +1,7 @@
 //! The small web application of `make up`, in any cluster.
 
+use std::time::Duration;
+
 use crate::{Cluster, Error};
 
 const MANIFESTS: &str = include_str!("../../host/demo.yaml");
@@ -14,8 +16,11 @@ pub fn deploy_and_ask(cluster: &Cluster) -> Result<(), Error> {
     namespace.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
 
     let url = format!("http://web.{}.svc.cluster.local", namespace.name());
-    let page = namespace.kubectl(&["exec", "deployment/web", "--", "wget", "-q", "-O", "-", &url])?;
-    expect(&url, &page, "Hello from Tenantry")?;
+    // The nodes' proxies learn of a new Service a moment after its pods are ready; until then a connection hangs.
+    cluster.eventually("the Service answers", Duration::from_secs(60), |_| {
+        let ask = ["exec", "deployment/web", "--", "timeout", "3", "wget", "-q", "-O", "-", &url];
+        expect(&url, &namespace.kubectl(&ask)?, "Hello from Tenantry")
+    })?;
     let log = namespace.kubectl(&["logs", "--selector", "app=web", "--tail=-1"])?;
     expect("the log", &log, "response:200")
 }
