@@ -10,7 +10,7 @@ pub mod status;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apimachinery::meta::list_at;
 use apimachinery::tenant::TenantId;
@@ -65,8 +65,15 @@ pub struct Operator {
 /// What runs for a tenant beside its connections.
 struct Running {
     dns: CancellationToken,
-    /// Server and CA of the kubeconfig that was written last, so that it is signed anew only when it must be.
-    kubeconfig: String,
+    /// The kubeconfig that was written last, so that it is signed anew only when it must be.
+    kubeconfig: Option<Written>,
+}
+
+/// A kubeconfig that was written.
+struct Written {
+    /// Server, Secret and CA.
+    what: String,
+    when: Instant,
 }
 
 /// What an operator is made of.
@@ -261,7 +268,7 @@ impl Operator {
         let listen = self.config.api.listen.ip();
         let serving = self.resolver.serve(id, listen, port, &self.tasks, dns.clone());
         serving.await.map_err(|source| OperatorError::Dns(port, source))?;
-        self.running.lock().insert(id, Running { dns, kubeconfig: String::new() });
+        self.running.lock().insert(id, Running { dns, kubeconfig: None });
         Ok(())
     }
 
@@ -280,13 +287,14 @@ impl Operator {
         }
         // We may not read Secrets here, so what was written is remembered; after a restart it is written once more.
         let wanted = format!("{server} {} {ca}", vc.kubeconfig_secret_name());
-        if self.running.lock().get(&id).is_some_and(|r| r.kubeconfig == wanted) {
+        let fresh = |written: &Written| written.what == wanted && written.when.elapsed() < RESIGN;
+        if self.running.lock().get(&id).and_then(|r| r.kubeconfig.as_ref()).is_some_and(fresh) {
             return Ok(());
         }
         let kubeconfig = self.tenants.kubeconfig(id, server)?;
         host::apply(&self.client, "secrets", &objects::kubeconfig_secret(vc, &kubeconfig)).await?;
         if let Some(running) = self.running.lock().get_mut(&id) {
-            running.kubeconfig = wanted;
+            running.kubeconfig = Some(Written { what: wanted, when: Instant::now() });
         }
         Ok(())
     }
