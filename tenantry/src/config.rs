@@ -186,7 +186,7 @@ impl Config {
         if self.ports.count < 2 || u32::from(self.ports.first) + u32::from(self.ports.count) > 65_536 {
             wrong.push(format!("ports.count: {} must be at least 2 and end below 65536", self.ports.count));
         }
-        let range = self.ports.first..=self.ports.first.saturating_add(self.ports.count - 1);
+        let range = self.ports.first..=self.ports.first.saturating_add(self.ports.count.saturating_sub(1));
         for (field, port) in [("api.listen", self.api.listen.port()), ("ops.listen", self.ops.listen.port())] {
             if self.ports.count >= 2 && range.contains(&port) {
                 wrong.push(format!("{field}: port {port} lies in the range of ports, which belongs to tenants"));
