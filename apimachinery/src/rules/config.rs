@@ -160,3 +160,18 @@ pub(super) fn secret_prepare_update(new: &mut Value, old: &Value, _: &WriteConte
         super::edit::set(new, "type", kind.clone());
     }
 }
+
+/// A certificate or key that is none.
+pub(super) fn secret_warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+    let secret = At::root(new);
+    if secret.field("type").str() != "kubernetes.io/tls" {
+        return Vec::new();
+    }
+    let data = secret.field("data");
+    let lacks_pem = |key: &str| {
+        let text = STANDARD.decode(data.entry(key).str()).unwrap_or_default();
+        !String::from_utf8_lossy(&text).contains("-----BEGIN ")
+    };
+    let wrong = [("tls.crt", "certificate"), ("tls.key", "key")].into_iter().find(|(key, _)| lacks_pem(key));
+    wrong.map(|(_, what)| format!("tls: failed to find any PEM data in {what} input")).into_iter().collect()
+}

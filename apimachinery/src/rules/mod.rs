@@ -23,6 +23,7 @@ mod image;
 mod ingress;
 pub mod ip;
 mod kind;
+mod kinds;
 pub mod names;
 mod namespace;
 mod networking;
@@ -203,7 +204,7 @@ pub trait Rules: Sync {
 
 /// The rules of a built-in resource, by its group and plural.
 pub fn rules_for(resource: &GroupResource) -> &'static dyn Rules {
-    kind::find(&resource.group, &resource.resource)
+    kinds::find(&resource.group, &resource.resource)
 }
 
 #[cfg(test)]

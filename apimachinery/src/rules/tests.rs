@@ -98,10 +98,10 @@ fn plain(value: &Value) -> String {
 /// lines of differences that it appends.
 fn shortened(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    let start = ["Invalid value: {", "Unsupported value: {", "Duplicate value: {"]
+    let start = ["Invalid value: {", "Invalid value: [{", "Unsupported value: {", "Duplicate value: {"]
         .iter()
         .find_map(|p| line.find(p).map(|i| i + p.len()));
-    match (start, line.rfind("}: ").or(line.ends_with('}').then(|| line.len() - 1))) {
+    match (start, line.rfind("}: ").or(line.rfind("}]: ")).or(line.ends_with('}').then(|| line.len() - 1))) {
         (Some(start), Some(end)) => format!("{}{}", &line[..start], &line[end..]),
         _ => line.to_owned(),
     }
@@ -126,6 +126,7 @@ fn play(file: &str, text: &str) {
         assert_eq!(object, again, "{title}: defaulting twice");
         rules.prepare_create(&mut object, &CONTEXT);
         let mut errors = Errors::default();
+        let mut before = None;
         if let Some(change) = case.get("update") {
             if let Some(status) = case.get("status") {
                 merge(&mut object["status"], status);
@@ -141,8 +142,18 @@ fn play(file: &str, text: &str) {
             rules.default(&mut object);
             rules.prepare_update(&mut object, &old, &context);
             rules.validate_update(&object, &old, &context, &mut errors);
+            before = Some(old);
         } else {
             rules.validate(&object, &mut errors);
+        }
+        if case.get("wrong").is_some_and(|w| w.as_array().is_some_and(Vec::is_empty)) {
+            let warnings = rules.warnings(&object, before.as_ref());
+            let listed = case["warns"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            // That a whole API is deprecated is the registry's to say.
+            let expected: Vec<&str> = listed.filter(|w| !w.contains(" is deprecated in v1.")).collect();
+            if warnings != expected {
+                failures.push(format!("{title}: warned {warnings:#?}\n  expected {expected:#?}"));
+            }
         }
         if let Some(expected) = case.get("becomes")
             && !contains(&object, expected)
@@ -192,4 +203,6 @@ plays! {
     networking
     policies
     certificates
+    devices
+    warnings
 }

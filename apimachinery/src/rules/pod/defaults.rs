@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::rules::edit::{fill, fill_entries, fill_number, fill_text, items_mut, made_mut, map_mut, some_mut};
+use crate::rules::edit::{fill, fill_entries, fill_number, fill_text, items_mut, made_mut, map_mut, set, some_mut};
 use crate::rules::image;
 
 /// Defaults of a pod's spec wherever it stands. What only a pod itself has is in [`pod_default`].
@@ -32,7 +32,13 @@ pub(in crate::rules) fn pod_template_default(template: &mut Value) {
 
 /// Defaults of a pod.
 pub(in crate::rules) fn pod_default(pod: &mut Value) {
+    if let Some(status) = some_mut(pod, "status") {
+        pod_address_default(status);
+    }
     let Some(spec) = made_mut(pod, "spec") else { return };
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0) {
+        set(spec, "terminationGracePeriodSeconds", 1);
+    }
     pod_spec_default(spec);
     for list in ["containers", "initContainers"] {
         for container in items_mut(spec, list) {
@@ -53,6 +59,17 @@ pub(in crate::rules) fn pod_default(pod: &mut Value) {
     }
 }
 
+/// `podIP` is the first of `podIPs`; who writes only the old field changes the new one.
+fn pod_address_default(status: &mut Value) {
+    let one = status.get("podIP").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = status.pointer("/podIPs/0/ip").and_then(Value::as_str).map(str::to_owned);
+    match first {
+        _ if !one.is_empty() && first.as_deref() != Some(&one) => set(status, "podIPs", json!([{"ip": one}])),
+        Some(first) if one.is_empty() => set(status, "podIP", first),
+        _ => {}
+    }
+}
+
 /// `serviceAccount` is the old name of `serviceAccountName`; both are always shown.
 fn service_account_names(spec: &mut Value) {
     let text = |key: &str| spec.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -61,8 +78,8 @@ fn service_account_names(spec: &mut Value) {
         name => name,
     };
     if !name.is_empty() {
-        crate::rules::edit::set(spec, "serviceAccountName", name.clone());
-        crate::rules::edit::set(spec, "serviceAccount", name);
+        set(spec, "serviceAccountName", name.clone());
+        set(spec, "serviceAccount", name);
     }
 }
 

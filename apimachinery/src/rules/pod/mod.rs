@@ -16,6 +16,7 @@ mod source;
 mod spec;
 mod status;
 mod volume;
+mod warnings;
 
 pub(super) use affinity::{node_selector, taint_effect, tolerations};
 pub(super) use change::pod_validate_update;
@@ -24,6 +25,7 @@ pub(super) use prepare::{drop_disabled, pod_prepare_create, pod_prepare_update};
 pub(super) use resources::overhead;
 pub(super) use source::{ISCSI_TOO_LONG, shared_source};
 pub(super) use spec::{pod_template, pod_template_metadata};
+pub(super) use warnings::{name_warning, pod_warnings, template_warnings};
 
 use serde_json::Value;
 

@@ -128,20 +128,3 @@ fn time_zone(at: &At<'_, '_>, errors: &mut Errors) {
         at.invalid_str(errors, &why.to_string());
     }
 }
-
-pub(in crate::rules) fn cron_job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
-    let root = At::root(new);
-    let (metadata, spec) = (root.field("metadata"), root.field("spec"));
-    let mut warnings = Vec::new();
-    let wrong = names::dns1123_label(metadata.field("name").str());
-    if old.is_none() && !wrong.is_empty() {
-        warnings.push(format!(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            wrong.join(" ")
-        ));
-    }
-    if spec.field("schedule").str().contains("TZ") {
-        warnings.push("spec.schedule: cannot use TZ or CRON_TZ in schedule, use timeZone field instead".to_owned());
-    }
-    warnings
-}

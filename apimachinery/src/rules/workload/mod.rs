@@ -8,6 +8,7 @@ mod job_status;
 mod replica_set;
 mod revision;
 mod stateful_set;
+mod warnings;
 
 pub(super) use cron_job::*;
 pub(super) use daemon_set::*;
@@ -16,6 +17,7 @@ pub(super) use job::*;
 pub(super) use replica_set::*;
 pub(super) use revision::*;
 pub(super) use stateful_set::*;
+pub(super) use warnings::*;
 
 use serde_json::Value;
 
