@@ -278,7 +278,8 @@ maxPods: 500
 podPidsLimit: -1
 # The images were loaded and cannot be pulled again: never collect them.
 imageGCHighThresholdPercent: 100
-evictionHard: {memory.available: "100Mi", nodefs.available: "1%", imagefs.available: "1%"}
+# A nearly full disk is the machine's matter: evicting the pods would not free it.
+evictionHard: {memory.available: "100Mi", nodefs.available: "200Mi", imagefs.available: "200Mi"}
 resolvConf: /run/node/etc/resolv.conf
 volumePluginDir: /var/lib/kubelet/volumeplugins
 registerWithTaints: []
