@@ -138,3 +138,13 @@ async fn discovery_has_a_tag_and_says_when_nothing_changed() {
     let (_, groups) = client.get("/apis").await;
     assert_eq!(groups["kind"], "APIGroupList");
 }
+
+#[tokio::test]
+async fn discovery_speaks_protobuf() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    for path in ["/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"] {
+        let (code, _, body) = client.raw("GET", path, &[("accept", "application/vnd.kubernetes.protobuf")], b"").await;
+        assert!(code == 200 && body.starts_with(b"k8s\0"), "{path}: {code}");
+    }
+}

@@ -19,7 +19,11 @@ use crate::schema::{KindSchema, Schema, StructId};
 
 /// Kinds that every group version has: options of requests, and what answers are made of. They are looked up in
 /// `meta.k8s.io/v1` whatever group a client gives them.
-const COMMON_KINDS: [&str; 8] = [
+const COMMON_KINDS: [&str; 12] = [
+    "APIGroup",
+    "APIGroupList",
+    "APIResourceList",
+    "APIVersions",
     "CreateOptions",
     "DeleteOptions",
     "GetOptions",
