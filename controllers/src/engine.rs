@@ -80,6 +80,12 @@ impl Controllers {
         Arc::clone(&self.shared.metrics)
     }
 
+    /// Looks at everything of a tenant: for whoever has turned its controllers on.
+    pub fn scan(&self) -> impl Fn(TenantId) + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |tenant| shared.queue.add(tenant, Item::new(SCAN, "", ""))
+    }
+
     /// Works until cancelled, and finishes what it has begun.
     pub async fn run(self, cancel: CancellationToken) {
         let mut tasks = JoinSet::new();

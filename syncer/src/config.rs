@@ -70,6 +70,8 @@ pub struct Policy {
     pub services: ServicePolicy,
     /// Which nodes the tenant sees.
     pub nodes: NodePolicy,
+    /// Whether its nodes have leases that are renewed: only a node controller of the tenant's own reads them.
+    pub node_leases: bool,
     /// Host storage classes that claims may name; they are visible in the tenant.
     pub storage_classes: Allow,
     /// Host runtime classes that pods may name; they are visible in the tenant.

@@ -44,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) tokens: Mutex<HashMap<(TenantId, String), Instant>>,
     /// The config objects that are on the host.
     pub(crate) placed: Placed,
+    /// When the lease of a node is to be renewed, by the node's name.
+    pub(crate) leases: Mutex<HashMap<(TenantId, SmolStr), Instant>>,
     /// Services that a call is changing on the host at this moment, before the tenant's own object is written.
     pub(crate) pending_services: Mutex<HashMap<(TenantId, Item), Instant>>,
     /// Host events that wait to be brought up.
@@ -73,6 +75,7 @@ impl Context {
             ready_namespaces: Mutex::default(),
             tokens: Mutex::default(),
             placed: Placed::default(),
+            leases: Mutex::default(),
             pending_services: Mutex::default(),
             events: PendingEvents::default(),
             told: Mutex::default(),
@@ -210,6 +213,7 @@ impl Context {
         self.ready_namespaces.lock().retain(|(t, _)| *t != tenant);
         self.tokens.lock().retain(|(t, _), _| *t != tenant);
         self.placed.forget(tenant, None);
+        self.leases.lock().retain(|(t, _), _| *t != tenant);
         self.pending_services.lock().retain(|(t, _), _| *t != tenant);
         self.told.lock().retain(|(t, _), _| *t != tenant);
     }

@@ -8,7 +8,7 @@ use crate::configs::{CONFIG_MAPS, SECRETS};
 use crate::endpoints::{ENDPOINT_SLICES, ENDPOINTS};
 use crate::events::Events;
 use crate::namespaces::Namespaces;
-use crate::nodes::Nodes;
+use crate::nodes::{Leases, Nodes};
 use crate::pods::Pods;
 use crate::room::Room;
 use crate::services::Services;
@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Room>> {
     vec![
         Arc::new(Namespaces),
         Arc::new(Nodes),
+        Arc::new(Leases),
         Arc::new(CONFIG_MAPS),
         Arc::new(SECRETS),
         Arc::new(Services),

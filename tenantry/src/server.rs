@@ -132,6 +132,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         Controllers::new(client.clone(), move || clock.now(), enabled, &controllers::Config::default())
     };
     controllers.metrics().register(&mut registry);
+    let controllers_scan = Box::new(controllers.scan());
     tasks.spawn(controllers.run(background.clone()));
 
     let directory = Arc::<Directory>::default();
@@ -150,6 +151,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         address: address(&config),
         service_cidrs: host_facts::service_cidrs(&host).await,
         tenants,
+        controllers_scan,
         syncer,
         directory,
         resolver: Resolver::new(client, config.tenants.cluster_domain.clone(), upstreams),

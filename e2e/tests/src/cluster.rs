@@ -44,6 +44,12 @@ impl Cluster {
         Ok(Self { kubectl: run_dir().join("bin/kubectl"), kubeconfig })
     }
 
+    /// Where `make up` keeps the state of this checkout, its programs in `bin`.
+    #[must_use]
+    pub fn run_dir() -> PathBuf {
+        run_dir()
+    }
+
     /// The kubeconfig of this cluster.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {

@@ -23,9 +23,23 @@ impl Tenant {
     /// # Errors
     /// With the command's complaint.
     pub fn create(prefix: &str) -> Result<Self, Error> {
+        Self::create_with_spec(prefix, "{}")
+    }
+
+    /// Creates a virtual cluster with this spec (YAML).
+    ///
+    /// # Errors
+    /// With the command's complaint.
+    pub fn create_with_spec(prefix: &str, spec: &str) -> Result<Self, Error> {
         let name = format!("{prefix}-{}", std::process::id());
         let kubeconfig = run_dir().join(format!("{name}.kubeconfig"));
-        tenant_command(&["create", &name, "--write", &kubeconfig.display().to_string()])?;
+        let file = run_dir().join(format!("{name}.spec.yaml"));
+        let written = |source| Error::Start { command: format!("write {}", file.display()), source };
+        std::fs::write(&file, spec).map_err(written)?;
+        let (spec, write) = (file.display().to_string(), kubeconfig.display().to_string());
+        let created = tenant_command(&["create", &name, "--filename", &spec, "--write", &write]);
+        let _ = std::fs::remove_file(&file);
+        created?;
         let cluster = Cluster::with_kubeconfig(kubeconfig.clone())?;
         Ok(Self { name, cluster, kubeconfig })
     }

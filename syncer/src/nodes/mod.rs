@@ -1,5 +1,6 @@
 //! Nodes: the tenant sees those that its pods run on, or all, without what concerns the admin alone.
 
+mod lease;
 mod translate;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tenant_client::{Patch, Target};
 
-use crate::config::NodePolicy;
+use crate::config::{NodePolicy, TenantSettings};
 use crate::context::{CALLER, Context};
 use crate::covers::covers;
 use crate::error::SyncError;
@@ -20,6 +21,7 @@ use crate::marks::Mark;
 use crate::room::{Room, Watching};
 use tenant_client::work::Item;
 
+pub(crate) use lease::Leases;
 pub use translate::node_translate;
 
 const NODES: HostKind = HostKind::core("nodes", "Node");
@@ -27,10 +29,23 @@ const NODES: HostKind = HostKind::core("nodes", "Node");
 /// The room.
 pub(crate) struct Nodes;
 
+/// Whether a tenant sees a node of the host.
+fn is_seen(context: &Context, tenant: TenantId, settings: &TenantSettings, name: &str) -> bool {
+    settings.policy.nodes == NodePolicy::All || context.marked.uses_node(tenant, name)
+}
+
 /// Makes sure that the tenant has a node, before a pod is bound to it.
 pub(crate) async fn node_ensure(context: &Context, tenant: TenantId, name: &str) -> Result<(), SyncError> {
-    let resource = GroupResource::new("", "nodes");
     let Some(desired) = context.shared.get(NODES.resource, name) else { return Ok(()) };
+    node_apply(context, tenant, name, &desired).await?;
+    if context.settings(tenant)?.policy.node_leases {
+        context.wake(tenant, Item::new(lease::ROOM, "", name));
+    }
+    Ok(())
+}
+
+async fn node_apply(context: &Context, tenant: TenantId, name: &str, desired: &Value) -> Result<(), SyncError> {
+    let resource = GroupResource::new("", "nodes");
     let target = |subresource| Target { tenant, resource: &resource, namespace: "", name, subresource };
     let Some(present) = context.tenant_get(tenant, &resource, "", name).await? else {
         let mut object =
@@ -44,7 +59,7 @@ pub(crate) async fn node_ensure(context: &Context, tenant: TenantId, name: &str)
         return Ok(());
     };
     let present = present.to_value()?;
-    if !same(&present, &desired, "metadata") || !same(&present, &desired, "spec") {
+    if !same(&present, desired, "metadata") || !same(&present, desired, "spec") {
         // Taints of the tenant's own are replaced with the rest: the host decides where its pods may run.
         let mut spec = desired["spec"].clone();
         for key in ["taints", "unschedulable"] {
@@ -55,7 +70,7 @@ pub(crate) async fn node_ensure(context: &Context, tenant: TenantId, name: &str)
         let patch = json!({"metadata": desired["metadata"], "spec": spec});
         context.tenants.patch(CALLER, target(""), Patch::Merge(patch)).await?;
     }
-    if !same(&present, &desired, "status") {
+    if !same(&present, desired, "status") {
         context.tenants.patch(CALLER, target("status"), Patch::Merge(json!({"status": desired["status"]}))).await?;
     }
     Ok(())
@@ -88,8 +103,7 @@ impl Room for Nodes {
 
     fn shared_changed(&self, context: &Context, name: &str) {
         for tenant in context.tenants.tenants() {
-            let all = context.directory.get(tenant).is_some_and(|s| s.policy.nodes == NodePolicy::All);
-            if all || context.marked.uses_node(tenant, name) {
+            if context.directory.get(tenant).is_some_and(|settings| is_seen(context, tenant, &settings, name)) {
                 context.wake(tenant, Item::new(self.name(), "", name));
             }
         }
@@ -98,12 +112,7 @@ impl Room for Nodes {
     async fn sync(&self, context: &Arc<Context>, tenant: TenantId, item: &Item) -> Result<(), SyncError> {
         let settings = context.settings(tenant)?;
         let exists = context.shared.get(NODES.resource, &item.name).is_some();
-        let wanted = exists
-            && match settings.policy.nodes {
-                NodePolicy::All => true,
-                NodePolicy::InUse => context.marked.uses_node(tenant, &item.name),
-            };
-        if wanted {
+        if exists && is_seen(context, tenant, &settings, &item.name) {
             return node_ensure(context, tenant, &item.name).await;
         }
         let resource = GroupResource::new("", "nodes");

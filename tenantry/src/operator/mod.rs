@@ -52,6 +52,7 @@ pub struct Operator {
     address: IpAddr,
     service_cidrs: Vec<String>,
     tenants: Arc<Tenants>,
+    controllers_scan: Box<dyn Fn(TenantId) + Send + Sync>,
     syncer: Arc<Syncer>,
     directory: Arc<Directory>,
     resolver: Resolver,
@@ -88,6 +89,8 @@ pub struct Parts {
     pub service_cidrs: Vec<String>,
     /// The tenants that are served.
     pub tenants: Arc<Tenants>,
+    /// Has the controllers look at everything of a tenant.
+    pub controllers_scan: Box<dyn Fn(TenantId) + Send + Sync>,
     /// Makes and removes host namespaces.
     pub syncer: Arc<Syncer>,
     /// Where the syncer reads what the admin chose.
@@ -149,6 +152,7 @@ impl Operator {
             address: parts.address,
             service_cidrs: parts.service_cidrs,
             tenants: parts.tenants,
+            controllers_scan: parts.controllers_scan,
             syncer: parts.syncer,
             directory: parts.directory,
             resolver: parts.resolver,
@@ -186,8 +190,13 @@ impl Operator {
         let port = self.ports.take(id).ok_or(OperatorError::NoPort)?;
         // The syncer makes the host namespace of a namespace that the tenant has, so the tenant comes first; its own
         // Service's address follows in the second attach.
-        let known = self.tenants.get(id).map(|t| t.spec().service_ips.clone()).unwrap_or_default();
-        self.tenants.attach(id, self.tenant_spec(vc, owner, port, known)).await?;
+        let before = self.tenants.get(id).map(|t| t.spec());
+        let known = before.as_ref().map(|s| s.service_ips.clone()).unwrap_or_default();
+        let attached = self.tenants.attach(id, self.tenant_spec(vc, owner, port, known)).await?;
+        if before.is_some_and(|before| before.options != attached.spec().options) {
+            // Controllers that were off until now have seen nothing of what there is.
+            (self.controllers_scan)(id);
+        }
         let mut settings = TenantSettings {
             name: name.clone(),
             api_address: String::new(),

@@ -1,7 +1,7 @@
 //! What a VirtualCluster says, in the syncer's terms.
 
 use syncer::config::{Allow, NodePolicy, PodPolicy, PodSecurity, Policy};
-use virtualcluster::{NodeVisibility, VirtualClusterSpec};
+use virtualcluster::{Controllers, NodeVisibility, VirtualClusterSpec};
 
 /// The policy of a virtual cluster.
 pub fn of(spec: &VirtualClusterSpec) -> Policy {
@@ -19,6 +19,7 @@ pub fn of(spec: &VirtualClusterSpec) -> Policy {
             NodeVisibility::InUse => NodePolicy::InUse,
             NodeVisibility::All => NodePolicy::All,
         },
+        node_leases: spec.controllers == Controllers::External,
         storage_classes: spec.storage_classes.as_deref().map_or(Allow { all: true, names: Vec::new() }, names),
         runtime_classes: names(&spec.runtime_classes),
         priority_classes: names(&spec.priority_classes),
@@ -29,6 +30,14 @@ pub fn of(spec: &VirtualClusterSpec) -> Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leases_of_nodes_are_for_who_runs_a_node_controller() {
+        assert!(!of(&VirtualClusterSpec::default()).node_leases);
+        assert!(
+            of(&VirtualClusterSpec { controllers: Controllers::External, ..VirtualClusterSpec::default() }).node_leases
+        );
+    }
 
     #[test]
     fn storage_classes_are_all_allowed_until_some_are_named() {
