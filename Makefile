@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export HOST
 
-.PHONY: help up down test check generate conformance bench host-up host-down
+.PHONY: help up down test differential check generate conformance bench host-up host-down
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -15,6 +15,9 @@ down: ## stop and remove exactly what make up made
 
 test: ## all tests; the end-to-end ones on the host cluster of make up
 	@e2e/test
+
+differential: ## the same requests to the host's API server and to demo, compared: ONLY=subject or subject/text
+	@e2e/differential/play "$(ONLY)"
 
 check: ## format, lints, documentation, licences, chart, generated files
 	@e2e/check

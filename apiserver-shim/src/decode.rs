@@ -79,12 +79,26 @@ pub(crate) fn options(
     encoding: Encoding,
 ) -> Result<Value, ApiError> {
     let schema = schema_of(kind)?;
-    let (given, canonical) = canonical(call, kind, &schema, bytes, encoding)?;
+    let (given, canonical) = canonical(call, kind, &schema, bytes, encoding).map_err(without_summary)?;
     if !given.kind.is_empty() && given.kind != kind.kind {
         return Err(ApiError::bad_request(codec::unregistered(&given.kind_or(kind))));
     }
-    report(call, canonical.strict)?;
+    // What options do not know is passed over: field validation is about objects.
     Ok(canonical.value)
+}
+
+/// Of options the stock server does not say what they should have been, nor shows them.
+fn without_summary(mut error: ApiError) -> ApiError {
+    let why = without_kind(&error.message);
+    if why.len() < error.message.len() {
+        error.message = why.to_owned();
+        return error;
+    }
+    let bare = error.message.strip_prefix("the object provided is unrecognized (must be of type DeleteOptions): ");
+    if let Some((why, _)) = bare.and_then(|rest| rest.rsplit_once(" (")) {
+        error.message = why.to_owned();
+    }
+    error
 }
 
 fn schema_of(kind: &GroupVersionKind) -> Result<KindSchema, ApiError> {
@@ -154,7 +168,11 @@ fn canonical(
     if let Encoding::Json { .. } = encoding {
         // Bytes that are malformed beyond this are told of by what reads all of them.
         let given = match serde_json::from_slice(bytes) {
-            Ok(given) if bytes.trim_ascii_start().starts_with(b"{") => given,
+            Ok(given @ TypeMeta { .. })
+                if bytes.trim_ascii_start().starts_with(b"{") && given.api_version.matches('/').count() < 2 =>
+            {
+                given
+            }
             _ => {
                 codec::parse(Format::Json, bytes, limits)?;
                 TypeMeta::default()
@@ -249,7 +267,12 @@ fn report(call: &Call, complaints: Vec<String>) -> Result<(), ApiError> {
     match call.field_validation {
         FieldValidation::Ignore => Ok(()),
         FieldValidation::Warn => {
-            complaints.into_iter().for_each(|c| call.warn(c));
+            for complaint in complaints {
+                match complaint.strip_prefix("yaml: unmarshal errors:\n") {
+                    Some(lines) => lines.lines().for_each(|line| call.warn(line.trim())),
+                    None => call.warn(complaint),
+                }
+            }
             Ok(())
         }
         FieldValidation::Strict if complaints.is_empty() => Ok(()),
@@ -290,7 +313,15 @@ pub(crate) fn patch_type(headers: &HeaderMap, call: &Call) -> Result<PatchType, 
 /// 400 if it is malformed.
 pub(crate) fn patch(call: &Call, kind: PatchType, bytes: &[u8], force: bool) -> Result<Patch, ApiError> {
     let format = if kind == PatchType::Apply { Format::Yaml } else { Format::Json };
-    let parsed = codec::parse_patch(format, bytes, Limits::of(&call.resource.gvk.kind))?;
+    let parsed = codec::parse_patch(format, bytes, Limits::of(&call.resource.gvk.kind)).map_err(|mut error| {
+        // The stock server words this error for all kinds of patches but one.
+        if kind == PatchType::Strategic
+            && let Some(why) = error.message.strip_prefix("error decoding patch: ")
+        {
+            error.message = why.to_owned();
+        }
+        error
+    })?;
     let mut strict = parsed.duplicates;
     match (kind, &parsed.value) {
         (PatchType::Json, operations) => {
@@ -299,8 +330,13 @@ pub(crate) fn patch(call: &Call, kind: PatchType, bytes: &[u8], force: bool) -> 
         }
         (_, Value::Object(_) | Value::Null) => {}
         (_, other) => {
+            let before = match kind {
+                PatchType::Apply => "error decoding YAML: error unmarshaling JSON: while decoding JSON: ",
+                PatchType::Strategic => "",
+                PatchType::Json | PatchType::Merge => "error decoding patch: ",
+            };
             return Err(ApiError::bad_request(format!(
-                "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                "{before}json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
                 go_type(other)
             )));
         }
@@ -366,10 +402,19 @@ fn fit(
         TypeMeta { api_version: text(&object, "apiVersion").to_owned(), kind: text(&object, "kind").to_owned() };
     let found = given.kind_or(kind);
     let undecodable = |why: &str| apimachinery::patch::undecodable(&shown(), why);
-    check_kind(&found, kind).map_err(|e| undecodable(&e.message))?;
-    let canonical =
-        fitted(call, kind, schema, &found, object.clone()).map_err(|e| undecodable(without_kind(&e.message)))?;
-    let value = with_kind(canonical.value, kind)?;
+    check_kind(&found, kind).map_err(|e| undecodable(without_kind(&e.message)))?;
+    let canonical = fitted(call, kind, schema, &found, object.clone()).map_err(|e| {
+        let why = without_kind(&e.message);
+        match patch.kind {
+            PatchType::Strategic => undecodable(&restored(why)),
+            _ => undecodable(why),
+        }
+    })?;
+    let mut value = with_kind(canonical.value, kind)?;
+    // An empty list forgets all owners; the canonical form has no empty lists.
+    if meta::at(&object, &["metadata", "managedFields"]).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        value["metadata"]["managedFields"] = serde_json::json!([{}]);
+    }
     let mut strict = patch.strict.clone();
     strict.extend(canonical.strict);
     match call.field_validation {
@@ -392,6 +437,29 @@ fn without_kind(message: &str) -> &str {
     }
 }
 
+/// A strategic merge does not go through JSON in the stock server: its converter has words of its own for what does not fit.
+fn restored(why: &str) -> String {
+    let parts = why.strip_prefix("json: cannot unmarshal ").and_then(|rest| rest.split_once(" into Go "));
+    let Some((found, (_, wanted))) = parts.and_then(|(found, rest)| Some((found, rest.rsplit_once(" of type ")?)))
+    else {
+        return why.to_owned();
+    };
+    let kind = match found {
+        "array" => "slice",
+        "object" => "map",
+        "number" => "int64",
+        other => other,
+    };
+    match wanted {
+        "string" | "bool" | "int32" | "int64" | "float64" => format!("unrecognized type: {wanted}"),
+        _ if wanted.starts_with("[]") => format!("cannot restore slice from {kind}"),
+        _ if wanted.starts_with("map[") => format!("cannot restore map from {kind}"),
+        // An object fits every struct: this is a text with a name of its own.
+        _ if found == "object" => "unrecognized type: string".to_owned(),
+        _ => format!("cannot restore struct from: {kind}"),
+    }
+}
+
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
@@ -402,6 +470,32 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 /// 400 for a configuration that does not fit the request, 409 for fields that others own.
 pub(crate) fn applied(call: &Call, live: Option<&Value>, config: &Value, force: bool) -> Result<Value, ApiError> {
     let (kind, schema) = (&call.resource.gvk, &call.resource.schema);
+    check_applied(call, config)?;
+    let now = call.now_text();
+    let merged = crate::ownership::apply(&call.resource, live, config, &call.manager, force, &now, &call.subresource)?;
+    let canonical = fitted(call, kind, schema, kind, merged)?;
+    with_kind(canonical.value, kind)
+}
+
+/// The `Scale` that an applied one makes of the present one, which has its own managed fields.
+///
+/// # Errors
+/// As [`applied`].
+pub(crate) fn applied_scale(
+    call: &Call,
+    kind: &GroupVersionKind,
+    live: &Value,
+    config: &Value,
+    force: bool,
+) -> Result<Value, ApiError> {
+    check_applied(call, config)?;
+    let schema = schema_of(kind)?;
+    let merged = crate::ownership::apply_scale(kind, &schema, live, config, &call.manager, force, &call.now_text())?;
+    with_kind(codec::canonicalise(&schema, kind, &kind.kind, merged)?.value, kind)
+}
+
+/// Refuses an applied configuration that is for another object than the request, or that has managed fields.
+fn check_applied(call: &Call, config: &Value) -> Result<(), ApiError> {
     let given = meta::name(config);
     if !given.is_empty() && given != call.name {
         return Err(ApiError::bad_request(format!(
@@ -418,8 +512,5 @@ pub(crate) fn applied(call: &Call, live: Option<&Value>, config: &Value, force: 
     if meta::at(config, &["metadata", "managedFields"]).is_some_and(|m| !m.is_null()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    let now = call.now_text();
-    let merged = crate::ownership::apply(&call.resource, live, config, &call.manager, force, &now, &call.subresource)?;
-    let canonical = fitted(call, kind, schema, kind, merged)?;
-    with_kind(canonical.value, kind)
+    Ok(())
 }

@@ -63,6 +63,7 @@ impl Encoder {
     pub(crate) fn object(&self, object: Value) -> Result<Vec<u8>, ApiError> {
         let shown = match &self.accepted.form {
             As::Object | As::Discovery => object,
+            _ if meta_text(&object, "kind") == "Status" => object,
             As::Partial { version, list: false } => partial(&object, version),
             As::Partial { list: true, .. } => {
                 return Err(ApiError::new(
@@ -75,16 +76,11 @@ impl Encoder {
                 ));
             }
             As::Table { version } => {
-                let rv = meta::text(&object, "resourceVersion").to_owned();
-                tables::table(
-                    &self.resource,
-                    version,
-                    self.include,
-                    true,
-                    &[object],
-                    &json!({"resourceVersion": rv}),
-                    self.now,
-                )?
+                let metadata = match meta::text(&object, "resourceVersion") {
+                    "" => json!({}),
+                    rv => json!({"resourceVersion": rv}),
+                };
+                tables::table(&self.resource, version, self.include, true, &[object], &metadata, self.now)?
             }
         };
         write(&shown, self.accepted.encoding, Some(&self.resource))

@@ -122,6 +122,10 @@ pub(crate) fn accept(headers: &HeaderMap, query: &Query, offer: Offer) -> Result
     if clauses.is_empty() {
         return Ok(Accepted { encoding: Encoding::Json { pretty }, form: As::Object });
     }
+    // Built-in resources are behind a router that knows no ranges of types but the one of all.
+    if offer.protobuf && !clauses.iter().any(Clause::is_ours) {
+        return Err(not_acceptable(offer, false));
+    }
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     let met = clauses.iter().find_map(|clause| clause.meet(offer, pretty));
     met.ok_or_else(|| not_acceptable(offer, clauses.iter().any(Clause::is_ours)))
@@ -184,7 +188,7 @@ impl<'a> Clause<'a> {
 
     fn is_ours(&self) -> bool {
         let known = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-        known.contains(&self.kind) || matches!(self.kind, "*/*" | "application/*")
+        known.contains(&self.kind) || self.kind == "*/*"
     }
 
     fn get(&self, key: &str) -> &'a str {
@@ -244,7 +248,7 @@ impl<'a> Clause<'a> {
 pub(crate) fn content_type(headers: &HeaderMap) -> &str {
     let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media = value.split(';').next().unwrap_or_default().trim();
-    if media.is_empty() { "application/json" } else { media }
+    if value.is_empty() { "application/json" } else { media }
 }
 
 /// How a request's body is written.

@@ -82,6 +82,31 @@ pub(crate) fn apply(
     with_target(resource, subresource, now, |target| apply::apply(target, &resource.gvk, live, config, manager, force))
 }
 
+/// What an applied `Scale` makes of the present one, with its managed fields.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_scale(
+    kind: &GroupVersionKind,
+    schema: &KindSchema,
+    live: &Value,
+    config: &Value,
+    manager: &str,
+    force: bool,
+    now: &str,
+) -> Result<Value, ApiError> {
+    let api_version = kind.api_version();
+    let target = Target {
+        kind: schema,
+        api_version: &api_version,
+        subresource: "scale",
+        reset_fields: &ResetFields::default(),
+        versions: &OneVersion,
+        now,
+    };
+    apply::apply(&target, kind, Some(live), config, manager, force)
+}
+
 /// Takes the old times over where nothing but times of managed fields differs.
 pub(crate) fn ignore_timestamps(new: &mut Value, old: &Value) {
     apply::keep_times_of_no_op(old, new);

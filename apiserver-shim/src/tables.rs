@@ -62,7 +62,7 @@ fn scales(version: &str, scales: &[Value], metadata: &Value, now: Timestamp) -> 
     json!({
         "kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
         "columnDefinitions": [
-            column("Name", "string", "name"), column("Desired", "integer", ""),
+            column("Name", "string", ""), column("Desired", "integer", ""),
             column("Available", "integer", ""), column("Age", "string", ""),
         ],
         "rows": rows,

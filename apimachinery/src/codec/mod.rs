@@ -98,6 +98,11 @@ pub fn parse_patch(format: Format, bytes: &[u8], limits: Limits<'_>) -> Result<P
     parsed.map_err(ApiError::bad_request)
 }
 
+/// What Go's decoder says of bytes that are no JSON, if they are none.
+pub fn json_complaint(bytes: &[u8]) -> Option<String> {
+    syntax::complaint(bytes, MAX_DEPTH)
+}
+
 /// A value as YAML in the style of `kubectl get -o yaml`.
 pub fn to_yaml(value: &Value) -> String {
     let mut out = String::new();

@@ -114,7 +114,13 @@ fn bad_argument(expected: &str, got: &Value) -> ApiError {
 
 fn unknown_directive(directive: &Value, holder: &Object) -> ApiError {
     let holder = show_go(&Value::Object(holder.clone()));
-    failed(format!("unknown patch type: {} in map: {holder}", show_go(directive)))
+    let shown = match directive {
+        Value::Number(n) if n.is_f64() => format!("%!s(float64={n})"),
+        Value::Number(n) => format!("%!s(int64={n})"),
+        Value::Bool(b) => format!("%!s(bool={b})"),
+        other => show_go(other),
+    };
+    failed(format!("unknown patch type: {shown} in map: {holder}"))
 }
 
 fn merge_map(mut original: Object, mut patch: Object, context: &Context<'_>) -> Result<Object, ApiError> {

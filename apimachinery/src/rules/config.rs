@@ -51,7 +51,8 @@ pub(super) fn config_map_validate(object: &Value, errors: &mut Errors) {
         size += decoded_len(value.str());
     }
     if size > MAX_BYTES {
-        errors.too_long(&Path::root(), MAX_BYTES);
+        // A path of one empty name is shown like this.
+        errors.too_long(&Path::new("[]"), MAX_BYTES);
     }
 }
 

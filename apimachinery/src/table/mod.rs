@@ -98,12 +98,15 @@ pub fn table(
     now: Timestamp,
 ) -> Value {
     let rows: Vec<Value> = objects.iter().map(|object| table_row(resource, version, include, object, now)).collect();
+    // The stock server's printer for kinds without columns of their own makes no list when there is nothing to list.
+    let plain =
+        !resource.custom && builtin::columns(&resource.gvk.group, &resource.gvk.version, &resource.gvk.kind).is_empty();
     json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": metadata,
         "columnDefinitions": if with_columns { Value::Array(columns(resource)) } else { Value::Null },
-        "rows": rows,
+        "rows": if plain && rows.is_empty() { Value::Null } else { Value::Array(rows) },
     })
 }
 

@@ -85,17 +85,23 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     if let Some(text) = call.resource.definition.as_ref().and_then(|c| c.deprecation()) {
         call.warn(text);
     }
-    match info.verb.as_str() {
+    if info.verb == "watch" {
+        return watch(exchange, call).await;
+    }
+    let warnings = call.warnings.clone();
+    let answered = match info.verb.as_str() {
         "get" => get(&exchange, call).await,
         "list" => list(&exchange, call).await,
-        "watch" => watch(exchange, call).await,
         "create" => create(&exchange, call, request.into_body()).await,
         "update" => update(&exchange, call, request.into_body()).await,
         "patch" => patch(&exchange, call, request.into_body()).await,
         "delete" => delete(&exchange, call, request.into_body()).await,
         "deletecollection" => delete_collection(&exchange, call, request.into_body()).await,
         _ => Err(not_allowed()),
-    }
+    };
+    let mut response = answered.unwrap_or_else(|error| respond::status(&error, &exchange.headers, &exchange.query));
+    respond::warn(&mut response, warnings.texts());
+    Ok(response)
 }
 
 /// What clients are told of built-in resources that are on their way out.
@@ -135,10 +141,8 @@ fn encoder(exchange: &Exchange, resource: &Found, offer: Offer) -> Result<Encode
     Ok(Encoder::new(accepted, resource.clone(), include, exchange.shared.clock.now()))
 }
 
-fn object(exchange: &Exchange, call: &Call, encoder: &Encoder, code: u16, bytes: Vec<u8>) -> Response<Body> {
-    let mut response = respond::bytes(code, &encoder.accepted().content_type(), bytes, &exchange.headers);
-    respond::warn(&mut response, call);
-    response
+fn object(exchange: &Exchange, encoder: &Encoder, code: u16, bytes: Vec<u8>) -> Response<Body> {
+    respond::bytes(code, &encoder.accepted().content_type(), bytes, &exchange.headers)
 }
 
 /// An object of the registry, which is in the storage version, as the client wants it.
@@ -150,19 +154,19 @@ fn written(
     value: Value,
 ) -> Result<Response<Body>, ApiError> {
     let value = from_storage(&call.resource, value)?;
-    Ok(object(exchange, call, encoder, code, encoder.object(value)?))
+    Ok(object(exchange, encoder, code, encoder.object(value)?))
 }
 
 async fn get(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiError> {
     let encoder = encoder(exchange, &call.resource, offer(&call.resource))?;
     if let Some(value) = special::get(exchange.registry(), &call).await? {
-        return Ok(object(exchange, &call, &encoder, 200, encoder.object(value)?));
+        return Ok(object(exchange, &encoder, 200, encoder.object(value)?));
     }
     if let Some(version) = exchange.query.get("resourceVersion").filter(|v| !v.is_empty()) {
         exchange.registry().reach(crate::registry::parse_revision_at(version)?).await?;
     }
     let live = exchange.registry().get(&call).await?;
-    Ok(object(exchange, &call, &encoder, 200, encoder.live(&live)?))
+    Ok(object(exchange, &encoder, 200, encoder.live(&live)?))
 }
 
 async fn list(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiError> {
@@ -170,7 +174,7 @@ async fn list(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiErro
     let encoder = encoder(exchange, &call.resource, offer)?;
     let query = ListQuery::parse(&exchange.query, false)?;
     let listing = exchange.registry().list(&call, &query).await?;
-    Ok(object(exchange, &call, &encoder, 200, encoder.list(&listing)?))
+    Ok(object(exchange, &encoder, 200, encoder.list(&listing)?))
 }
 
 async fn watch(exchange: Exchange, call: Call) -> Result<Response<Body>, ApiError> {
@@ -228,7 +232,7 @@ async fn create(exchange: &Exchange, mut call: Call, body: Body) -> Result<Respo
         };
         let posted = decode::object_of(&call, &kind, &bytes, encoding)?;
         let (code, answer) = special::post(&exchange.shared, &call, posted).await?;
-        return Ok(object(exchange, &call, &encoder, code, encoder.object(answer)?));
+        return Ok(object(exchange, &encoder, code, encoder.object(answer)?));
     }
     let posted = decode::object(&call, &bytes, encoding)?;
     let created = exchange.registry().create(&call, posted).await?;
@@ -242,7 +246,7 @@ async fn update(exchange: &Exchange, mut call: Call, body: Body) -> Result<Respo
     if let Some(kind) = special::projected(&call) {
         let put = decode::object_of(&call, &kind, &bytes, encoding)?;
         let value = special::put(exchange.registry(), &call, put).await?;
-        return Ok(object(exchange, &call, &encoder, 200, encoder.object(value)?));
+        return Ok(object(exchange, &encoder, 200, encoder.object(value)?));
     }
     let put = decode::object(&call, &bytes, encoding)?;
     let updated = exchange.registry().update(&call, put).await?;
@@ -258,7 +262,7 @@ async fn patch(exchange: &Exchange, mut call: Call, body: Body) -> Result<Respon
     let patch = decode::patch(&call, kind, &bytes, options.force.unwrap_or(false))?;
     if special::projected(&call).is_some() {
         let value = special::patch(exchange.registry(), &call, &patch).await?;
-        return Ok(object(exchange, &call, &encoder, 200, encoder.object(value)?));
+        return Ok(object(exchange, &encoder, 200, encoder.object(value)?));
     }
     let updated = exchange.registry().patch(&call, &patch).await?;
     written(exchange, &call, &encoder, if updated.created { 201 } else { 200 }, updated.object)
@@ -285,7 +289,7 @@ async fn delete(exchange: &Exchange, mut call: Call, body: Body) -> Result<Respo
         return written(exchange, &call, &encoder, code, value);
     }
     let status = crate::status::deleted(&call.resource.group_resource(), &call.name, &value);
-    Ok(object(exchange, &call, &encoder, code, encoder.object(status)?))
+    Ok(object(exchange, &encoder, code, encoder.object(status)?))
 }
 
 async fn delete_collection(exchange: &Exchange, mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
@@ -294,5 +298,5 @@ async fn delete_collection(exchange: &Exchange, mut call: Call, body: Body) -> R
     let options = delete_options(exchange, &call, body).await?;
     call.dry_run = options.dry_run;
     let listing = exchange.registry().delete_collection(&call, &query, &options).await?;
-    Ok(object(exchange, &call, &encoder, 200, encoder.list(&listing)?))
+    Ok(object(exchange, &encoder, 200, encoder.list(&listing)?))
 }

@@ -11,7 +11,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::encode;
 use crate::negotiate::{self, Accepted, As, Encoding, Offer};
-use crate::registry::Call;
 use crate::request::Query;
 
 /// Bodies longer than this are compressed for clients that can read that.
@@ -75,9 +74,8 @@ pub(crate) fn status(error: &ApiError, headers: &HeaderMap, query: &Query) -> Re
 }
 
 /// Adds what the registry has to say to the client.
-pub(crate) fn warn(response: &mut Response<Body>, call: &Call) {
+pub(crate) fn warn(response: &mut Response<Body>, warnings: Vec<String>) {
     let mut left = WARNINGS_MAX;
-    let warnings = call.warnings();
     let long = warnings.iter().map(String::len).sum::<usize>() > WARNINGS_MAX;
     for mut text in warnings {
         if long && text.len() > WARNING_MAX {

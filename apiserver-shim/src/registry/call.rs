@@ -1,5 +1,7 @@
 //! What the registry knows of a request.
 
+use std::sync::Arc;
+
 use apimachinery::tenant::TenantId;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -43,7 +45,19 @@ pub struct Call {
     pub dry_run: bool,
     /// What becomes of unknown fields.
     pub field_validation: FieldValidation,
-    warnings: Mutex<Vec<String>>,
+    /// What the client is told by `Warning` headers, whatever becomes of the request.
+    pub warnings: Warnings,
+}
+
+/// Texts for `Warning` headers.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// The warnings so far.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
 }
 
 impl Call {
@@ -60,7 +74,7 @@ impl Call {
             manager: String::new(),
             dry_run: false,
             field_validation: FieldValidation::default(),
-            warnings: Mutex::default(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -72,14 +86,9 @@ impl Call {
     /// Tells the client something by a `Warning` header. What was said already is not said again.
     pub fn warn(&self, text: impl Into<String>) {
         let text = text.into();
-        let mut warnings = self.warnings.lock();
+        let mut warnings = self.warnings.0.lock();
         if !warnings.contains(&text) {
             warnings.push(text);
         }
-    }
-
-    /// The warnings so far.
-    pub fn warnings(&self) -> Vec<String> {
-        self.warnings.lock().clone()
     }
 }

@@ -73,8 +73,6 @@ impl Registry {
         fields.remove("resourceVersion");
         if rules.has_generation() || call.resource.custom {
             fields.insert("generation".to_owned(), json!(1));
-        } else {
-            fields.remove("generation");
         }
         special::before_create(self, call, &mut object).await?;
         if call.resource.subresource("status").is_some()

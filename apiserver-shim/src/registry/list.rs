@@ -397,7 +397,9 @@ fn encode(token: &Token) -> Result<String, ApiError> {
 fn decode(text: &str) -> Result<Token, ApiError> {
     let bad = |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid{why}"));
     let json = URL_SAFE_NO_PAD.decode(text).map_err(|e| bad(&format!(": {e}")))?;
-    let token: Token = serde_json::from_slice(&json).map_err(|e| bad(&format!(": {e}")))?;
+    let token: Token = serde_json::from_slice(&json).map_err(|e| {
+        bad(&format!(": {}", apimachinery::codec::json_complaint(&json).unwrap_or_else(|| e.to_string())))
+    })?;
     if token.v != TOKEN_VERSION {
         return Err(bad(&format!(": server does not recognize this encoded version {}", token.v)));
     }

@@ -118,6 +118,9 @@ pub(super) fn validate(object: &Value, resource: &Resource, rule: NameRule, erro
     } else if !text("namespace").is_empty() {
         errors.forbidden(&path.child("namespace"), "not allowed on this type");
     }
+    if let Some(number) = metadata.get("generation").filter(|g| g.as_i64().is_some_and(|g| g < 0)) {
+        errors.invalid(&path.child("generation"), number, "must be greater than or equal to 0");
+    }
     labels(metadata, &path.child("labels"), errors);
     annotations(metadata, &path.child("annotations"), errors);
     owners(metadata, &path.child("ownerReferences"), errors);
@@ -199,7 +202,7 @@ fn owners(metadata: &Map<String, Value>, path: &Path, errors: &mut Errors) {
     for owner in owners.and_then(Value::as_array).into_iter().flatten() {
         let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         let kind = GroupVersionKind::from_api_version(text("apiVersion"), text("kind"));
-        if kind.version.is_empty() {
+        if kind.version.is_empty() || text("apiVersion").matches('/').count() > 1 {
             errors.invalid_str(&path.child("apiVersion"), text("apiVersion"), "version must not be empty");
         }
         for key in ["kind", "name", "uid"] {

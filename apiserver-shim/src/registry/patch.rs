@@ -48,6 +48,7 @@ impl Registry {
     async fn apply(&self, call: &Call, applied: &Value, force: bool) -> Result<Updated, ApiError> {
         let change = |live: Option<&Value>| {
             let merged = decode::applied(call, live, applied, force)?;
+            super::update::check_name(call, &merged)?;
             self.defaulted(call, merged)
         };
         let uid = meta::uid(applied);

@@ -124,14 +124,20 @@ impl Registry {
         change: Change<'_>,
     ) -> Result<Option<Updated>, ApiError> {
         let live = self.find(call).await?;
-        precondition::check_uid(call, uid, live.as_ref())?;
         let Some(live) = live else {
+            let resource = call.resource.group_resource();
             if !create {
-                return Err(ApiError::not_found(&call.resource.group_resource(), &call.name));
+                return Err(ApiError::not_found(&resource, &call.name));
+            }
+            if let Some(uid) = uid {
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(ApiError::conflict(&resource, &call.name, &why));
             }
             let mut object = convert::to_storage(&call.resource, change(None)?)?;
             let fields = metadata::metadata_mut(&mut object)?;
             metadata::wipe_system_fields(fields);
+            fields.remove("resourceVersion");
             metadata::ensure_namespace(fields, &call.resource, &call.namespace)?;
             return match self.create_stored(call, object).await {
                 Ok(object) => Ok(Some(Updated { object, created: true })),
@@ -139,6 +145,7 @@ impl Registry {
                 Err(e) => Err(e),
             };
         };
+        precondition::check_uid(call, uid, Some(&live))?;
         let old = live.to_value()?;
         let old = match &call.resource.definition {
             // What its schema no longer knows is gone; the write is one of what is left.

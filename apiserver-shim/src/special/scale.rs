@@ -1,11 +1,14 @@
 //! `scale`: the replicas of an object, seen as `autoscaling/v1` `Scale`.
 
+use apimachinery::apply;
 use apimachinery::field::{Errors, Path};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::meta;
+use apimachinery::patch::PatchType;
 use apimachinery::selector::LabelSelector;
 use apimachinery::status::ApiError;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use crate::registry::{Call, Patch, Registry, from_storage};
 
@@ -45,7 +48,16 @@ pub(super) async fn patch(registry: &Registry, call: &Call, patch: &Patch) -> Re
         let Some(live) = live else {
             return Err(ApiError::not_found(&call.resource.group_resource(), &call.name));
         };
-        let before = project(call, &kind, live)?;
+        let mut before = project(call, &kind, live)?;
+        if patch.kind == PatchType::Apply {
+            let paths = replicas_paths(call);
+            let version = call.resource.gvk.api_version();
+            apply::scale_to_subresource(live, &mut before, &paths).map_err(ApiError::internal)?;
+            let scale = crate::decode::applied_scale(call, &kind, &before, &patch.value, patch.force)?;
+            let mut new = with_replicas(call, &kind, live, &scale)?;
+            apply::scale_to_parent(&mut new, &scale, &version, &paths).map_err(ApiError::internal)?;
+            return Ok(new);
+        }
         let scale = crate::decode::patched_as(call, &kind, &before, patch)?;
         scaled(call, &kind, live, &scale)
     };
@@ -53,12 +65,26 @@ pub(super) async fn patch(registry: &Registry, call: &Call, patch: &Patch) -> Re
     project(call, &kind, &from_storage(&call.resource, updated.object)?)
 }
 
-/// The object with the replicas of a scale.
+/// Where the versions of the call's resource have their replicas.
+fn replicas_paths(call: &Call) -> Vec<(SmolStr, Vec<SmolStr>)> {
+    let path = match call.resource.definition.as_ref().and_then(|d| d.scale()) {
+        Some(paths) => paths.spec_replicas.clone(),
+        None => vec!["spec".into(), "replicas".into()],
+    };
+    vec![(call.resource.gvk.api_version(), path)]
+}
+
+/// The object with the replicas of a scale, and who changed them.
 fn scaled(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> Result<Value, ApiError> {
+    Ok(recorded(call, live, with_replicas(call, kind, live, scale)?, scale))
+}
+
+/// The object with the replicas of a scale.
+fn with_replicas(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> Result<Value, ApiError> {
     if let Some(paths) = call.resource.definition.as_ref().and_then(|d| d.scale()) {
         let mut new = live.clone();
         paths.set_replicas(&mut new, scale)?;
-        return Ok(recorded(call, live, new, scale));
+        return Ok(new);
     }
     let replicas = meta::at(scale, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
     if replicas < 0 {
@@ -68,7 +94,7 @@ fn scaled(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> 
     }
     let mut new = live.clone();
     new["spec"]["replicas"] = json!(replicas);
-    Ok(recorded(call, live, new, scale))
+    Ok(new)
 }
 
 fn recorded(call: &Call, live: &Value, mut new: Value, scale: &Value) -> Value {

@@ -185,7 +185,7 @@ fn changed_fields(new: &Value, old: &Value) -> String {
 
 fn ephemeral_containers(new: &At<'_, '_>, old: &At<'_, '_>, errors: &mut Errors) {
     if annotations::is_mirror(old.value()) {
-        errors.forbidden(&Path::root(), "static pods do not support ephemeral containers");
+        errors.forbidden(&Path::new("[]"), "static pods do not support ephemeral containers");
         return;
     }
     spec::pod(new, errors);
@@ -208,12 +208,12 @@ fn ephemeral_containers(new: &At<'_, '_>, old: &At<'_, '_>, errors: &mut Errors)
 fn resize(new: &At<'_, '_>, old: &At<'_, '_>, errors: &mut Errors) {
     const ONLY: &str = "only cpu and memory resources are mutable";
     if annotations::is_mirror(old.value()) {
-        errors.forbidden(&Path::root(), "static pods cannot be resized");
+        errors.forbidden(&Path::new("[]"), "static pods cannot be resized");
         return;
     }
     let (spec, old_spec) = (new.field("spec"), old.field("spec"));
     if old_spec.field("os").field("name").str() == "windows" {
-        errors.forbidden(&Path::root(), "windows pods cannot be resized");
+        errors.forbidden(&Path::new("[]"), "windows pods cannot be resized");
         return;
     }
     spec::pod(new, errors);

@@ -127,7 +127,7 @@ fn resource_claims<'v>(spec: &At<'v, '_>, pod: Option<&At<'_, '_>>, errors: &mut
     let mut names: Vec<&str> = Vec::new();
     for claim in spec.field("resourceClaims").items() {
         if is_mirror {
-            errors.forbidden(&crate::field::Path::root(), "static pods do not support resource claims");
+            errors.forbidden(&crate::field::Path::new("[]"), "static pods do not support resource claims");
             continue;
         }
         let name = claim.field("name");
