@@ -61,6 +61,8 @@ struct Tenant {
     /// Running, and something happened meanwhile.
     again: HashSet<Item>,
     failures: HashMap<Item, u32>,
+    /// When each item that is put off is due: it waits once, until the earliest of the times that were asked for.
+    later: HashMap<Item, Instant>,
     /// More came than the queue holds: look at everything once there is room.
     overflowed: bool,
     has_turn: bool,
@@ -81,10 +83,7 @@ impl Queue {
 
     /// Looks at an object later.
     pub fn add_after(&self, tenant: TenantId, item: Item, delay: Duration) {
-        let mut inner = self.inner.lock();
-        inner.tenants.entry(tenant).or_default();
-        inner.delayed.push(Reverse((Instant::now() + delay, tenant, item)));
-        drop(inner);
+        self.inner.lock().put_off(tenant, item, Instant::now() + delay);
         self.changed.notify_one();
     }
 
@@ -134,7 +133,7 @@ impl Queue {
         }
         if let Some(retry) = retry {
             let delay = (retry * 2_u32.pow(failures.saturating_sub(1).min(16))).min(Duration::from_secs(300));
-            inner.delayed.push(Reverse((Instant::now() + delay, tenant, item.clone())));
+            inner.put_off(tenant, item.clone(), Instant::now() + delay);
         }
         inner.give_turn(tenant, self.in_flight_limit);
         drop(inner);
@@ -180,6 +179,14 @@ impl Inner {
         self.give_turn(tenant, in_flight_limit);
     }
 
+    fn put_off(&mut self, tenant: TenantId, item: Item, due: Instant) {
+        let later = &mut self.tenants.entry(tenant).or_default().later;
+        if later.get(&item).is_none_or(|present| due < *present) {
+            later.insert(item.clone(), due);
+            self.delayed.push(Reverse((due, tenant, item)));
+        }
+    }
+
     fn give_turn(&mut self, tenant: TenantId, in_flight_limit: usize) {
         if let Some(state) = self.tenants.get_mut(&tenant)
             && !state.has_turn
@@ -211,11 +218,12 @@ impl Inner {
     fn promote(&mut self, limit: usize, in_flight_limit: usize) {
         let now = Instant::now();
         while self.delayed.peek().is_some_and(|Reverse((due, _, _))| *due <= now) {
-            if let Some(Reverse((_, tenant, item))) = self.delayed.pop() {
-                // A tenant that was forgotten meanwhile stays forgotten.
-                if self.tenants.contains_key(&tenant) {
-                    self.add(tenant, item, limit, in_flight_limit);
-                }
+            let Some(Reverse((due, tenant, item))) = self.delayed.pop() else { return };
+            // A tenant that was forgotten meanwhile stays forgotten.
+            let Some(state) = self.tenants.get_mut(&tenant) else { continue };
+            if state.later.get(&item) == Some(&due) {
+                state.later.remove(&item);
+                self.add(tenant, item, limit, in_flight_limit);
             }
         }
     }
@@ -287,6 +295,19 @@ mod tests {
             queue.done(A, &x, Some(Duration::from_secs(1)));
         }
         assert_eq!(waits, [0, 1, 2, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_put_off_twice_comes_once_at_the_earlier_time() {
+        let queue = Queue::new(10, 8);
+        for seconds in [3, 1, 2] {
+            queue.add_after(A, item("x"), Duration::from_secs(seconds));
+        }
+        let start = Instant::now();
+        let (_, x, _) = queue.next().await;
+        assert_eq!(start.elapsed().as_secs(), 1);
+        queue.done(A, &x, None);
+        assert!(tokio::time::timeout(Duration::from_secs(5), queue.next()).await.is_err());
     }
 
     #[tokio::test]
