@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscalers, in `autoscaling/v2`.
+//! HorizontalPodAutoscalers, in `autoscaling/v2`; defaults also of those that come in `autoscaling/v1`.
 
 use serde_json::{Value, json};
 
@@ -9,9 +9,20 @@ use crate::field::Errors;
 
 const CPU_UTILIZATION_PERCENT: i64 = 80;
 
+/// In `v1`, metrics other than the use of processors lie here.
+const V1_METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+
 pub(super) fn autoscaler_default(autoscaler: &mut Value) {
+    let v1 = autoscaler["apiVersion"] == "autoscaling/v1";
+    let other_metrics = autoscaler["metadata"]["annotations"].get(V1_METRICS).is_some();
     let Some(spec) = made_mut(autoscaler, "spec") else { return };
     fill(spec, "minReplicas", 1);
+    if v1 {
+        if !other_metrics {
+            fill(spec, "targetCPUUtilizationPercentage", CPU_UTILIZATION_PERCENT);
+        }
+        return;
+    }
     if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         let target = json!({"type": "Utilization", "averageUtilization": CPU_UTILIZATION_PERCENT});
         set(spec, "metrics", json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));

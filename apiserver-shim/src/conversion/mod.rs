@@ -1,6 +1,8 @@
 //! Conversion between versions of built-in kinds: events of `v1` and `events.k8s.io/v1`, autoscalers of
 //! `autoscaling/v1` and `v2`. Everything else that is built in has one version.
 
+mod autoscaler;
+
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::status::ApiError;
 use serde_json::{Value, json};
@@ -16,6 +18,12 @@ pub(crate) fn convert(mut object: Value, from: &GroupVersionKind, to: &GroupVers
     match (from.group.as_str(), to.group.as_str(), from.kind.as_str()) {
         ("", "events.k8s.io", "Event") => event_to_new(&mut object),
         ("events.k8s.io", "", "Event") => event_to_core(&mut object),
+        ("autoscaling", "autoscaling", "HorizontalPodAutoscaler") if to.version == "v1" => {
+            autoscaler::to_v1(&mut object)
+        }
+        ("autoscaling", "autoscaling", "HorizontalPodAutoscaler") if to.version == "v2" => {
+            autoscaler::to_v2(&mut object)
+        }
         _ => {
             return Err(ApiError::not_implemented(format!(
                 "conversion of {} from {} to {} is not supported",
