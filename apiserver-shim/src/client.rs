@@ -108,6 +108,11 @@ impl TenantClient for LocalClient {
         Ok(object(live, target.namespace, target.name))
     }
 
+    async fn scale(&self, target: Target<'_>) -> Result<Option<Value>, ApiError> {
+        let call = self.call(READER, Target { subresource: "scale", ..target }).await?;
+        special::get(&self.shared.registry, &call).await
+    }
+
     async fn list(
         &self,
         tenant: TenantId,

@@ -34,6 +34,11 @@ pub(crate) trait Controller: Send + Sync {
         None
     }
 
+    /// Whether it works also for tenants whose controllers are somebody else's: what a stock API server does by itself.
+    fn for_every_tenant(&self) -> bool {
+        false
+    }
+
     /// Says which keys a change concerns.
     fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str));
 

@@ -71,8 +71,9 @@ impl Controller for CronJobs {
                 return context.update_status(CALLER, key, &cron_jobs, cron, status).await.map(|()| None);
             }
         };
-        let again = next.map(|n| seconds((n.as_second() - now.as_second()).max(1)));
-        let Some(due) = due.filter(|_| !bool_at(&cron, &["spec", "suspend"])) else {
+        let suspended = bool_at(&cron, &["spec", "suspend"]);
+        let again = next.filter(|_| !suspended).map(|n| seconds((n.as_second() - now.as_second()).max(1)));
+        let Some(due) = due.filter(|_| !suspended) else {
             context.update_status(CALLER, key, &cron_jobs, cron, status).await?;
             return Ok(again);
         };

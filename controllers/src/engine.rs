@@ -17,7 +17,8 @@ use crate::context::{Clock, Context, resource};
 use crate::controller::{Controller, Key};
 use crate::metrics::{ControllerLabel, Metrics};
 use crate::{
-    cronjob, daemonset, deployment, endpoints, garbage, job, namespace, replicas, serviceaccount, statefulset,
+    aggregation, cronjob, daemonset, deployment, disruption, endpoints, event_ttl, garbage, job, namespace, podgc,
+    protection, replicas, serviceaccount, statefulset,
 };
 
 /// How soon a look that failed is repeated, at first.
@@ -110,6 +111,13 @@ fn all() -> Vec<Box<dyn Controller>> {
         Box::new(job::Jobs),
         Box::new(cronjob::CronJobs),
         Box::new(endpoints::Endpoints),
+        Box::new(disruption::Disruption),
+        Box::new(protection::Protection::claims()),
+        Box::new(protection::Protection::volumes()),
+        Box::new(protection::Protection::classes()),
+        Box::new(aggregation::Aggregation),
+        Box::new(podgc::PodGarbage),
+        Box::<event_ttl::EventTtl>::default(),
         Box::new(garbage::GarbageCollector),
     ]
 }
@@ -165,11 +173,14 @@ impl Shared {
         }
     }
 
+    /// The controllers that work for a tenant.
+    fn of(&self, tenant: TenantId) -> impl Iterator<Item = &dyn Controller> {
+        let enabled = (self.enabled)(tenant);
+        self.all.iter().map(|c| &**c).filter(move |c| enabled || c.for_every_tenant())
+    }
+
     fn route(&self, change: &Change) {
-        if !(self.enabled)(change.tenant) {
-            return;
-        }
-        for controller in &self.all {
+        for controller in self.of(change.tenant) {
             let room = controller.name();
             controller.keys(change, &mut |namespace, name| {
                 self.queue.add(change.tenant, Item::new(room, namespace, name));
@@ -179,13 +190,10 @@ impl Shared {
 
     /// Looks at an item; says after which time to try again if that failed.
     async fn look(&self, tenant: TenantId, item: &Item) -> Option<Duration> {
-        if !(self.enabled)(tenant) {
-            return None;
-        }
         if item.room == SCAN {
             return self.scan(tenant).await;
         }
-        let controller = self.all.iter().find(|c| c.name() == item.room)?;
+        let controller = self.of(tenant).find(|c| c.name() == item.room)?;
         let label = ControllerLabel { controller: item.room };
         self.metrics.reconciles.get_or_create(&label).inc();
         let key = Key { tenant, namespace: &item.namespace, name: &item.name };
@@ -210,7 +218,7 @@ impl Shared {
 
     /// Looks at everything a tenant has.
     async fn scan(&self, tenant: TenantId) -> Option<Duration> {
-        for controller in &self.all {
+        for controller in self.of(tenant) {
             if let Some(name) = controller.scan_key() {
                 self.queue.add(tenant, Item::new(controller.name(), "", name));
             }

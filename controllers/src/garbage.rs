@@ -55,6 +55,9 @@ impl Controller for GarbageCollector {
     }
 
     fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str)) {
+        if is_event(&change.resource) {
+            return;
+        }
         let own = |object: &Object| format!("{}{SEPARATOR}{}", change.resource, object.name);
         match (&change.old, &change.new) {
             (_, Some(new)) => {
@@ -63,21 +66,22 @@ impl Controller for GarbageCollector {
                 if owned || (new.stored.deleting() && new.stored.has_finalizers()) {
                     add(&new.namespace, &own(new));
                 }
+                if let Some(old) = change.old.as_ref().filter(|_| !same_owners) {
+                    let left = owners(new);
+                    blocked(old, |owner| !left.contains(owner), add);
+                }
             }
             (Some(old), None) => {
                 add(&old.namespace, &format!("{OWNER}{SEPARATOR}{}", old.stored.uid()));
-                for owner in owners(old).iter().filter(|o| o.block_owner_deletion == Some(true)) {
-                    // Its resource is found when its turn comes: here only its kind is known.
-                    let (group, _) = owner.api_version.rsplit_once('/').unwrap_or(("", ""));
-                    add(&old.namespace, &format!("{}{SEPARATOR}{}{SEPARATOR}{group}", owner.kind, owner.name));
-                }
+                blocked(old, |_| true, add);
             }
             (None, None) => {}
         }
     }
 
     async fn reconcile(&self, context: &Context, key: Key<'_>) -> Result<Again, ApiError> {
-        let resources = context.client.resources(key.tenant).await?;
+        let mut resources = context.client.resources(key.tenant).await?;
+        resources.retain(|r| !is_event(&r.resource));
         if key.name == ALL {
             return collect_all(context, key, &resources).await.map(|()| None);
         }
@@ -98,6 +102,20 @@ impl Controller for GarbageCollector {
         let namespace = if found.namespaced { key.namespace } else { "" };
         collect(context, Key { namespace, name, ..key }, &resources, found).await?;
         Ok(None)
+    }
+}
+
+/// Events come and go in numbers, own nothing and are owned by nothing.
+fn is_event(resource: &GroupResource) -> bool {
+    resource.resource == "events" && matches!(resource.group.as_str(), "" | "events.k8s.io")
+}
+
+/// The owners that an object held back until now.
+fn blocked(old: &Object, no_more: impl Fn(&OwnerReference) -> bool, add: &mut dyn FnMut(&str, &str)) {
+    for owner in owners(old).iter().filter(|o| o.block_owner_deletion == Some(true) && no_more(o)) {
+        // Its resource is found when its turn comes: here only its kind is known.
+        let (group, _) = owner.api_version.rsplit_once('/').unwrap_or(("", ""));
+        add(&old.namespace, &format!("{}{SEPARATOR}{}{SEPARATOR}{group}", owner.kind, owner.name));
     }
 }
 
@@ -153,10 +171,14 @@ async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resour
     if sorted.solid > 0 {
         return drop_references(context, key, resource, &object, |uid| bad.iter().any(|b| *b == uid)).await;
     }
-    let own = !dependents(context, key, resources, object.stored.uid(), !resource.namespaced).await?.is_empty();
+    let own = dependents(context, key, resources, object.stored.uid(), !resource.namespaced).await?;
     let value = object.to_value()?;
     let kept = list_at(&value, &["metadata", "finalizers"]);
-    let policy = if !sorted.waiting.is_empty() && own || kept.iter().any(|f| f == FOREGROUND) {
+    let held = !sorted.waiting.is_empty() && !own.is_empty();
+    if held && circular(&own)? {
+        unblock(context, key, resource, &object).await?;
+    }
+    let policy = if held || kept.iter().any(|f| f == FOREGROUND) {
         "Foreground"
     } else if kept.iter().any(|f| f == ORPHAN) {
         "Orphan"
@@ -169,6 +191,27 @@ async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resour
         ..DeleteOptions::default()
     };
     gone_is_fine(context.client.delete(CALLER, target, options).await)
+}
+
+/// Whether one of the dependents of an object that is about to wait for them waits itself: it may do so for this object.
+fn circular(dependents: &[(Resource, Object)]) -> Result<bool, ApiError> {
+    for (_, dependent) in dependents {
+        if waits(dependent)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Lets an object hold its owners back no longer.
+async fn unblock(context: &Context, key: Key<'_>, resource: &Resource, object: &Object) -> Result<(), ApiError> {
+    let value = object.to_value()?;
+    let mut references = list_at(&value, &["metadata", "ownerReferences"]).to_vec();
+    for reference in references.iter_mut().filter(|r| r["blockOwnerDeletion"] == true) {
+        reference["blockOwnerDeletion"] = json!(false);
+    }
+    let patch = json!({"metadata": {"ownerReferences": references, "resourceVersion": object.revision.to_string()}});
+    gone(context.merge(CALLER, key, &resource.resource, key.name, &object.stored.uid().to_string(), patch).await)
 }
 
 /// Deletes the dependents of an owner that waits for them, and lets it go when those that hold it are gone.

@@ -4,21 +4,26 @@
 //! objects to look at and, when its turn comes, compares what is with what should be: state is read through the tenant
 //! seam each time, nothing is cached, so a tenant in which nothing happens costs nothing.
 
+mod aggregation;
 mod claim;
 mod context;
 mod controller;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod engine;
+mod event_ttl;
 mod events;
 mod garbage;
 mod job;
 mod metrics;
 mod namespace;
 mod object;
+mod podgc;
 mod pods;
+mod protection;
 mod replicas;
 mod revisions;
 mod serviceaccount;

@@ -162,6 +162,12 @@ pub trait TenantClient: Send + Sync + 'static {
     /// 404 if there is none.
     async fn get(&self, target: Target<'_>) -> Result<Object, ApiError>;
 
+    /// Reads the `Scale` of an object; `None` if its resource has no `scale` subresource.
+    ///
+    /// # Errors
+    /// 404 if there is no such object.
+    async fn scale(&self, target: Target<'_>) -> Result<Option<Value>, ApiError>;
+
     /// Reads all objects of a resource in a namespace, or in all of them.
     async fn list(&self, tenant: TenantId, resource: &GroupResource, namespace: Option<&str>)
     -> Result<List, ApiError>;

@@ -258,7 +258,8 @@ fn set_finalizers(rules: &dyn Rules, options: &DeleteOptions, fields: &mut Map<S
     }
 }
 
-fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
+/// Checks that the object is the one that a deletion means.
+pub(crate) fn check_preconditions(call: &Call, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
     if call.resource.gvr.group.is_empty() && call.resource.gvr.resource == "namespaces" {
         return special::check_namespace(call, options, old);
     }

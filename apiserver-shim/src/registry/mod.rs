@@ -36,6 +36,7 @@ use tenant_client::host::Host;
 pub use call::{Call, FieldValidation};
 pub use convert::{from_storage, to_storage};
 pub use delete::Deleted;
+pub(crate) use delete::check_preconditions;
 pub use list::{ListQuery, Listing, MatchVersion, parse_revision, parse_revision_at};
 pub(crate) use names::generate as generate_name;
 pub use options::{DeleteOptions, WriteOptions};

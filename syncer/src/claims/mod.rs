@@ -19,18 +19,14 @@ use crate::error::SyncError;
 use crate::host_api::{HostDelete, HostKind};
 use crate::marks;
 use crate::namespaces::namespace_ensure;
-use crate::pods::Use;
 use crate::room::{Room, Watching};
 use crate::table::reasons;
 use tenant_client::work::Item;
 
 pub use translate::{claim_status, claim_translate, volume_translate};
 
-pub(crate) const CLAIMS: HostKind = HostKind::core("persistentvolumeclaims", "PersistentVolumeClaim");
+const CLAIMS: HostKind = HostKind::core("persistentvolumeclaims", "PersistentVolumeClaim");
 const VOLUMES: HostKind = HostKind::core("persistentvolumes", "PersistentVolume");
-
-/// The finalizer of `StorageObjectInUseProtection`.
-const PROTECTION: &str = "kubernetes.io/pvc-protection";
 
 /// The room.
 pub(crate) struct Claims;
@@ -60,9 +56,6 @@ impl Room for Claims {
             context.marked.settle(tenant, self.name(), &item.namespace, &item.name);
         }
         let host = host.filter(|h| !h.gone).map(|h| h.value());
-        if let Some(claim) = &claim {
-            unprotect(context, tenant, item, &resource, claim).await?;
-        }
         let (claim, host) = match (claim, host) {
             (None, None) => return Ok(()),
             (None, Some(host)) => return delete(context, &host).await,
@@ -139,28 +132,6 @@ async fn lost(
     claim["status"]["phase"] = json!("Lost");
     let target = Target { tenant, resource, namespace: &namespace, name: &name, subresource: "status" };
     context.tenants.update(CALLER, target, claim).await?;
-    Ok(())
-}
-
-/// A claim that is deleted stays while pods use it. A stock cluster has a controller for that; here no one else knows the
-/// pods as well.
-async fn unprotect(
-    context: &Context,
-    tenant: TenantId,
-    item: &Item,
-    resource: &GroupResource,
-    claim: &Value,
-) -> Result<(), SyncError> {
-    let finalizers = meta::list_at(claim, &["metadata", "finalizers"]);
-    let used = context.in_use.contains(tenant, &item.namespace, &Use::Claim(item.name.to_string()));
-    if used || !claim["metadata"]["deletionTimestamp"].is_string() || !finalizers.iter().any(|f| f == PROTECTION) {
-        return Ok(());
-    }
-    let left: Vec<&Value> = finalizers.iter().filter(|f| **f != PROTECTION).collect();
-    let patch = json!({"metadata": {"finalizers": left, "resourceVersion": claim["metadata"]["resourceVersion"]}});
-    let (namespace, name) = (&item.namespace, &item.name);
-    let target = Target { tenant, resource, namespace, name, subresource: "" };
-    context.tenants.patch(CALLER, target, Patch::Merge(patch)).await?;
     Ok(())
 }
 

@@ -15,7 +15,6 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tenant_client::Change;
 
-use crate::claims::CLAIMS;
 use crate::config::TenantSettings;
 use crate::context::Context;
 use crate::covers::{applied_stamp, covers};
@@ -47,7 +46,6 @@ pub(crate) fn use_item(namespace: &str, used: &Use) -> Item {
     match used {
         Use::ConfigMap(name) => Item::new(CONFIG_MAPS.kind.resource, namespace, name),
         Use::Secret(name) => Item::new(SECRETS.kind.resource, namespace, name),
-        Use::Claim(name) => Item::new(CLAIMS.resource, namespace, name),
     }
 }
 
@@ -62,7 +60,6 @@ pub(crate) async fn config_ensure(
     let room = match used {
         Use::ConfigMap(_) => CONFIG_MAPS,
         Use::Secret(_) => SECRETS,
-        Use::Claim(_) => return Ok(()),
     };
     room.place(context, tenant, &item, false).await
 }

@@ -1,4 +1,4 @@
-//! Which config maps, secrets and claims a pod needs on the host.
+//! Which config maps and secrets a pod needs on the host.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,6 @@ pub enum Use {
     ConfigMap(String),
     /// A secret.
     Secret(String),
-    /// A persistent volume claim.
-    Claim(String),
 }
 
 /// What a tenant pod refers to.
@@ -55,10 +53,6 @@ pub fn pod_uses(pod: &Value) -> BTreeSet<Use> {
             secret(&variable["valueFrom"]["secretKeyRef"]["name"]);
         }
     }
-    let mut claim = |value: &Value| add(&mut uses, value, Use::Claim);
-    for volume in list_at(pod, &["spec", "volumes"]) {
-        claim(&volume["persistentVolumeClaim"]["claimName"]);
-    }
     uses
 }
 
@@ -85,15 +79,15 @@ mod tests {
             "volumes": [
                 {"name": "a", "configMap": {"name": "c1"}}, {"name": "b", "secret": {"secretName": "s2"}},
                 {"name": "c", "projected": {"sources": [{"configMap": {"name": "c2"}}, {"secret": {"name": "s3"}}]}},
-                {"name": "p", "persistentVolumeClaim": {"claimName": "v1"}}, {"name": "d", "csi": {"driver": "x", "nodePublishSecretRef": {"name": "s4"}}},
+                {"name": "d", "csi": {"driver": "x", "nodePublishSecretRef": {"name": "s4"}}},
             ],
             "initContainers": [{"envFrom": [{"configMapRef": {"name": "c3"}}, {"secretRef": {"name": "s5"}}]}],
             "containers": [{"env": [{"valueFrom": {"configMapKeyRef": {"name": "c4"}}}, {"valueFrom": {"secretKeyRef": {"name": "s6"}}}]}],
             "ephemeralContainers": [{"envFrom": [{"configMapRef": {"name": "c1"}}]}],
         }});
-        let (config_maps, others): (Vec<_>, Vec<_>) =
+        let (config_maps, secrets): (Vec<_>, Vec<_>) =
             pod_uses(&pod).into_iter().partition(|u| matches!(u, Use::ConfigMap(_)));
-        assert_eq!((config_maps.len(), others.len()), (4, 7));
+        assert_eq!((config_maps.len(), secrets.len()), (4, 6));
         assert!(pod_uses(&json!({"spec": "garbage"})).is_empty());
     }
 }

@@ -1,0 +1,161 @@
+//! A virtual cluster in this process with its controllers at work, seen through the tenant seam.
+
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::gvk::GroupResource;
+use apimachinery::status::ApiError;
+use apimachinery::tenant::TenantId;
+use apiserver_shim::access::{Access, Entry, Origin};
+use apiserver_shim::auth::{Attributes, Authorized, User};
+use apiserver_shim::client::Served;
+use apiserver_shim::clock::SystemClock;
+use apiserver_shim::server::{ApiServer, Parts};
+use async_trait::async_trait;
+use controllers::{Config, Controllers};
+use http::HeaderMap;
+use serde_json::{Value, json};
+use tenant_client::{Caller, DeleteOptions, Patch, Target, TenantClient};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+/// Whoever tests.
+pub const TESTER: Caller = Caller { user: "admin", manager: "test" };
+/// How long a controller may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Everyone;
+
+#[async_trait]
+impl Access for Everyone {
+    fn enter(&self, _: TenantId) -> Result<Entry, ApiError> {
+        Ok(Entry::default())
+    }
+
+    async fn identify(&self, _: &Origin, _: &HeaderMap, _: &Attributes<'_>) -> Result<User, ApiError> {
+        Ok(User::internal("admin"))
+    }
+
+    async fn authorize(&self, _: TenantId, _: &Attributes<'_>) -> Result<Authorized, ApiError> {
+        Ok(Authorized::allow("all may"))
+    }
+}
+
+struct OneTenant(watch::Sender<u64>);
+
+impl Served for OneTenant {
+    fn ids(&self) -> Vec<TenantId> {
+        vec![TENANT]
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
+pub struct World {
+    pub client: Arc<dyn TenantClient>,
+    _stop: DropGuard,
+}
+
+impl World {
+    /// A virtual cluster with the namespace `default` and all controllers.
+    pub async fn start() -> Self {
+        let store = Arc::new(store::Embedded::in_memory().unwrap());
+        let server = ApiServer::new(Parts::new(store, Arc::new(SystemClock), None, Arc::new(Everyone)));
+        let client = server.client(Arc::new(OneTenant(watch::channel(0).0)));
+        let stop = CancellationToken::new();
+        let controllers = Controllers::new(Arc::clone(&client), jiff::Timestamp::now, |_| true, &Config::default());
+        tokio::spawn(controllers.run(stop.clone()));
+        let world = Self { client, _stop: stop.drop_guard() };
+        for namespace in ["default", "kube-system"] {
+            world.create("namespaces", "", json!({"metadata": {"name": namespace}})).await.unwrap();
+        }
+        let account = json!({"metadata": {"name": "default", "namespace": "default"}});
+        // The controller may have been faster.
+        let _ = world.create("serviceaccounts", "default", account).await;
+        world
+    }
+
+    /// Creates an object of `plural.group`.
+    pub async fn create(&self, what: &str, namespace: &str, object: Value) -> Result<Value, ApiError> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let resource = resource(what);
+        let target = Target { tenant: TENANT, resource: &resource, namespace, name: &name, subresource: "" };
+        self.client.create(TESTER, target, object).await
+    }
+
+    pub async fn get(&self, what: &str, namespace: &str, name: &str) -> Option<Value> {
+        let resource = resource(what);
+        let target = Target { tenant: TENANT, resource: &resource, namespace, name, subresource: "" };
+        match self.client.get(target).await {
+            Ok(object) => Some(object.to_value().unwrap()),
+            Err(error) if error.code == 404 => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub async fn list(&self, what: &str, namespace: &str) -> Vec<Value> {
+        let items = self.client.list(TENANT, &resource(what), Some(namespace)).await.unwrap().items;
+        items.iter().map(|o| o.to_value().unwrap()).collect()
+    }
+
+    /// Merges a patch into an object or, as `name/status`, into a part of it.
+    pub async fn merge(&self, what: &str, namespace: &str, name: &str, patch: Value) -> Result<Value, ApiError> {
+        let (name, subresource) = name.split_once('/').unwrap_or((name, ""));
+        let resource = resource(what);
+        let target = Target { tenant: TENANT, resource: &resource, namespace, name, subresource };
+        self.client.patch(TESTER, target, Patch::Merge(patch)).await
+    }
+
+    pub async fn delete(&self, what: &str, namespace: &str, name: &str, policy: Option<&'static str>) {
+        let resource = resource(what);
+        let target = Target { tenant: TENANT, resource: &resource, namespace, name, subresource: "" };
+        let options = DeleteOptions { propagation_policy: policy, ..DeleteOptions::default() };
+        self.client.delete(TESTER, target, options).await.unwrap();
+    }
+
+    pub async fn evict(&self, pod: &str) -> Result<Value, ApiError> {
+        let resource = resource("pods");
+        let target =
+            Target { tenant: TENANT, resource: &resource, namespace: "default", name: pod, subresource: "eviction" };
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}});
+        self.client.create(TESTER, target, eviction).await
+    }
+
+    /// A pod that runs on a node and is ready or not.
+    pub async fn pod(&self, pod: Value, ready: bool) -> Value {
+        let mut pod = pod;
+        pod["spec"] = json!({"containers": [{"name": "c", "image": "i"}], "terminationGracePeriodSeconds": 0,
+            "nodeName": "n", "automountServiceAccountToken": false, "volumes": pod["volumes"]});
+        pod.as_object_mut().unwrap().remove("volumes");
+        let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+        self.create("pods", "default", pod).await.unwrap();
+        let ready = if ready { "True" } else { "False" };
+        let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}});
+        self.merge("pods", "default", &format!("{name}/status"), status).await.unwrap()
+    }
+
+    /// Waits until `check` finds what it looks for; it is asked again whenever something changes.
+    pub async fn until<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+        let mut changes = self.client.follow();
+        let wait = async {
+            loop {
+                if let Some(found) = check().await {
+                    return found;
+                }
+                changes.next().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("in vain: {what}"))
+    }
+}
+
+/// `plural.group`, or `plural` of the core group.
+pub fn resource(what: &str) -> GroupResource {
+    let (plural, group) = what.split_once('.').unwrap_or((what, ""));
+    GroupResource::new(group, plural)
+}
