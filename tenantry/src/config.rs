@@ -214,7 +214,7 @@ impl Config {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: PathBuf::from("/var/lib/tenantry"), history_seconds: 600 }
+        Self { path: PathBuf::from("/var/lib/tenantry"), history_seconds: 300 }
     }
 }
 

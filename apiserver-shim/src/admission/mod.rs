@@ -3,6 +3,7 @@
 mod namespace_lifecycle;
 mod not_enforced;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod storage;
 mod toleration_seconds;
@@ -93,6 +94,7 @@ pub fn plugins() -> Vec<Box<dyn Admission>> {
         Box::new(toleration_seconds::DefaultTolerationSeconds),
         Box::new(storage::DefaultStorageClass),
         Box::new(storage::StorageObjectInUseProtection),
+        Box::new(runtime_class::RuntimeClass),
         Box::new(storage::DefaultIngressClass),
         Box::new(not_enforced::NotEnforced),
     ]

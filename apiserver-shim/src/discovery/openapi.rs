@@ -206,7 +206,8 @@ fn custom(exchange: &Exchange, path: &str) -> Option<Document> {
     if parts.is_empty() {
         return None;
     }
-    let common: Value = serde_json::from_slice(&unpack("api/v1")?).ok()?;
+    let common = exchange.shared.documents.find("api/v1")?;
+    let common: Value = serde_json::from_slice(&common.json).ok()?;
     let lookup = |name: &str| common["components"]["schemas"].get(name).cloned();
     let json = crd::openapi::document_v3(parts, &lookup).to_string().into_bytes();
     Some(Document { etag: etag(&json), json: json.into() })

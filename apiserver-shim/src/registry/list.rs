@@ -246,7 +246,11 @@ impl Registry {
         loop {
             let limit = if query.limit == 0 { 0 } else { query.limit.saturating_sub(items.len()).max(1) };
             let range = RangeQuery { prefix: prefix.clone(), start: start.clone(), at, limit };
-            let range = self.store.range(&collection, range).await.map_err(|e| list_error(e, query, &start))?;
+            let range = self
+                .store
+                .range(&collection, range)
+                .await
+                .map_err(|e| list_error(e, query, start.strip_prefix(prefix.as_str()).unwrap_or_default()))?;
             at = Some(range.revision);
             let last = range.records.last().map(|r: &Record| r.name.clone());
             for record in range.records {
@@ -374,13 +378,13 @@ fn unreadable(error: &dyn std::fmt::Display) -> ApiError {
     ApiError::bad_request(error.to_string())
 }
 
+/// `start` is where the page begins, as continue tokens have it.
 fn list_error(error: StoreError, query: &ListQuery, start: &str) -> ApiError {
     match error {
         StoreError::Compacted { .. } if !query.continue_token.is_empty() => {
             let mut expired = ApiError::expired(
                 "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
             );
-            let start = start.split_once('/').map_or(start, |(_, s)| s);
             let token = Token { v: TOKEN_VERSION.to_owned(), rv: -1, start: start.to_owned() };
             expired.continue_token = encode(&token).ok();
             expired

@@ -22,7 +22,7 @@ use crate::room::{Room, Watching};
 use crate::table::{is_set, reasons};
 use tenant_client::work::Item;
 
-pub use translate::{service_allotted, service_carry, service_has_host, service_translate};
+pub use translate::{service_allotted, service_carry, service_class_is_foreign, service_has_host, service_translate};
 
 pub(crate) const SERVICES: HostKind = HostKind::core("services", "Service");
 
@@ -88,6 +88,9 @@ impl Room for Services {
                 context.host.apply_owned(SERVICES, &mut desired, known, false).await?
             }
         };
+        if service_class_is_foreign(&service, &settings) {
+            return Ok(());
+        }
         let status = host.get("status").cloned().unwrap_or_else(|| json!({"loadBalancer": {}}));
         if is_set(&status["loadBalancer"]) != is_set(&service["status"]["loadBalancer"])
             || !covers(&service["status"], &status)

@@ -28,12 +28,21 @@ const PASSED: &[&str] = &[
     "healthCheckNodePort",
     "trafficDistribution",
 ];
+/// Fields that only a service of type `LoadBalancer` may have.
+const BALANCER_FIELDS: &[&str] = &["allocateLoadBalancerNodePorts", "loadBalancerSourceRanges", "healthCheckNodePort"];
 const PORT_FIELDS: &[&str] = &["name", "port", "protocol", "targetPort", "nodePort", "appProtocol"];
 
 /// Whether a service has a host service: not one that is only a name, and not the tenant's own API.
 pub fn service_has_host(service: &Value) -> bool {
     let own_api = meta::namespace(service) == "default" && meta::name(service) == "kubernetes";
     !own_api && str_at(service, &["spec", "type"]) != "ExternalName"
+}
+
+/// Whether the service names a load balancer class that the admin does not allow. The host must not balance it then: whoever
+/// implements the class in the tenant does, or no one, as in any cluster.
+pub fn service_class_is_foreign(service: &Value, settings: &TenantSettings) -> bool {
+    let class = str_at(service, &["spec", "loadBalancerClass"]);
+    !class.is_empty() && !settings.policy.services.load_balancer_classes.iter().any(|c| c == class)
 }
 
 /// The host service.
@@ -43,13 +52,26 @@ pub fn service_has_host(service: &Value) -> bool {
 pub fn service_translate(service: &Value, tenant: TenantId, settings: &TenantSettings) -> Result<Value, Vec<Remark>> {
     let policy = &settings.policy.services;
     let original = &service["spec"];
-    let kind = str_at(original, &["type"]);
+    let foreign = service_class_is_foreign(service, settings);
+    let kind = match str_at(original, &["type"]) {
+        "LoadBalancer" if foreign && original["allocateLoadBalancerNodePorts"] == false => "ClusterIP",
+        "LoadBalancer" if foreign && policy.deny_node_ports => "ClusterIP",
+        "LoadBalancer" if foreign => "NodePort",
+        kind => kind,
+    };
     let mut refused = Vec::new();
     let mut refuse = |field: &str, message: String| refused.push(Remark::new(format!("spec.{field}"), message));
     let mut spec: Map<String, Value> = PASSED
         .iter()
         .filter_map(|field| Some(((*field).to_owned(), original.get(*field).filter(|v| is_set(v))?.clone())))
         .collect();
+    if foreign {
+        spec.insert("type".to_owned(), json!(kind));
+        spec.retain(|field, _| !BALANCER_FIELDS.contains(&field.as_str()));
+        if kind == "ClusterIP" {
+            spec.remove("externalTrafficPolicy");
+        }
+    }
     let has_node_ports = matches!(kind, "NodePort" | "LoadBalancer");
     let ports: Vec<Value> = list_at(original, &["ports"])
         .iter()
@@ -82,14 +104,8 @@ pub fn service_translate(service: &Value, tenant: TenantId, settings: &TenantSet
             );
         }
     }
-    match original["loadBalancerClass"].as_str() {
-        Some(class) if policy.load_balancer_classes.iter().any(|c| c == class) => {
-            spec.insert("loadBalancerClass".to_owned(), json!(class));
-        }
-        Some(class) if !class.is_empty() => {
-            refuse("loadBalancerClass", format!("load balancer class {class:?} is not allowed"));
-        }
-        _ => {}
+    if !foreign && let Some(class) = original.get("loadBalancerClass").filter(|v| is_set(v)) {
+        spec.insert("loadBalancerClass".to_owned(), class.clone());
     }
     if !refused.is_empty() {
         return Err(refused);
@@ -195,12 +211,23 @@ mod tests {
 
     #[test]
     fn addresses_of_others_are_refused() {
-        let spec = json!({"type": "LoadBalancer", "externalIPs": ["1.2.3.4"], "loadBalancerClass": "x"});
+        let spec = json!({"type": "LoadBalancer", "externalIPs": ["1.2.3.4"]});
         let fields: Vec<_> = service_translate(&service(spec), TENANT, &settings()).unwrap_err();
-        assert_eq!(
-            fields.iter().map(|r| r.field.as_str()).collect::<Vec<_>>(),
-            ["spec.externalIPs", "spec.loadBalancerClass"]
-        );
+        assert_eq!(fields.iter().map(|r| r.field.as_str()).collect::<Vec<_>>(), ["spec.externalIPs"]);
+    }
+
+    #[test]
+    fn a_load_balancer_class_that_is_not_allowed_is_not_the_hosts() {
+        let spec = json!({"type": "LoadBalancer", "loadBalancerClass": "x", "allocateLoadBalancerNodePorts": true,
+            "externalTrafficPolicy": "Cluster", "ports": [{"port": 80, "nodePort": 31000}]});
+        let host = service_translate(&service(spec.clone()), TENANT, &settings()).unwrap();
+        let ports = json!([{"port": 80, "nodePort": 31000}]);
+        assert_eq!(host["spec"], json!({"type": "NodePort", "externalTrafficPolicy": "Cluster", "ports": ports}));
+        let mut allowed = settings();
+        let services = crate::config::ServicePolicy { load_balancer_classes: vec!["x".into()], ..Default::default() };
+        allowed.policy = Arc::new(Policy { services, ..Policy::default() });
+        let host = service_translate(&service(spec.clone()), TENANT, &allowed).unwrap();
+        assert_eq!(host["spec"], spec);
     }
 
     #[test]
