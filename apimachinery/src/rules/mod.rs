@@ -40,6 +40,8 @@ mod storage;
 mod volume;
 mod workload;
 
+pub(crate) use pod::qos_class;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

@@ -21,6 +21,7 @@ mod warnings;
 pub(super) use affinity::{node_selector, taint_effect, tolerations};
 pub(super) use change::pod_validate_update;
 pub(super) use defaults::{claim_spec_default, pod_default, pod_template_default, volume_source_default};
+pub(crate) use prepare::qos_class;
 pub(super) use prepare::{drop_disabled, pod_prepare_create, pod_prepare_update};
 pub(super) use resources::overhead;
 pub(super) use source::{ISCSI_TOO_LONG, shared_source};

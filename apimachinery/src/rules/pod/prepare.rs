@@ -241,7 +241,7 @@ fn app_armor_from_annotations(spec: &mut Value, notes: &Value) {
 }
 
 /// How a pod is treated when its node runs short: by what it asks for and what limits it has.
-pub(super) fn qos_class(pod: &Value) -> &'static str {
+pub(crate) fn qos_class(pod: &Value) -> &'static str {
     let root = At::root(pod);
     let spec = root.field("spec");
     let positive = |list: &At<'_, '_>, name: &str| quantity(list.entry(name).value()).filter(|q| q.sign() > 0);
