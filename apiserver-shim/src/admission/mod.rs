@@ -1,8 +1,10 @@
 //! Admission: what may change or refuse a write after authorization and before the store, in a fixed order.
 
+mod limit_ranger;
 mod namespace_lifecycle;
 mod not_enforced;
 mod priority;
+pub(crate) mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage;
@@ -85,10 +87,11 @@ pub trait Admission: Send + Sync + 'static {
     }
 }
 
-/// All plugins, in the order in which they run.
+/// All plugins, in the order in which they run. Quotas come after all of them: see [`resource_quota`].
 pub fn plugins() -> Vec<Box<dyn Admission>> {
     vec![
         Box::new(namespace_lifecycle::NamespaceLifecycle),
+        Box::new(limit_ranger::LimitRanger),
         Box::new(service_account::ServiceAccount),
         Box::new(priority::Priority),
         Box::new(toleration_seconds::DefaultTolerationSeconds),

@@ -10,13 +10,11 @@ use super::{Admission, Operation, Request};
 pub(super) struct NotEnforced;
 
 /// What is refused (group, resource) and what to do instead.
-const REFUSED: [(&str, &str, &str); 6] = [
+const REFUSED: [(&str, &str, &str); 4] = [
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "admission webhooks are not called yet"),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "admission webhooks are not called yet"),
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", "admission policies are not evaluated yet"),
     ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", "admission policies are not evaluated yet"),
-    ("", "resourcequotas", "quotas are not enforced in virtual clusters yet; ask the admin of the host for one"),
-    ("", "limitranges", "limit ranges are not applied in virtual clusters yet; set requests and limits in the pods"),
 ];
 
 #[async_trait]
@@ -55,7 +53,6 @@ mod tests {
 
     #[test]
     fn what_nothing_acts_on_is_refused_and_the_rest_is_not() {
-        assert!(refusal("", "resourcequotas", None).is_some());
         assert!(refusal("admissionregistration.k8s.io", "mutatingwebhookconfigurations", None).is_some());
         assert!(
             refusal("admissionregistration.k8s.io", "validatingadmissionpolicies", None).is_none(),

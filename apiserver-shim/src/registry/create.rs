@@ -15,6 +15,7 @@ use store::{Precondition, StoreError};
 use super::{
     Call, Live, Registry, convert, encode, metadata, names, place, put, requester, rules_of, set_revision, store_error,
 };
+use crate::admission::resource_quota::{self, Failed};
 use crate::admission::{self, Operation};
 use crate::special;
 
@@ -98,26 +99,29 @@ impl Registry {
         }
         let request = admission::Request::new(self, call, Operation::Create, Some(object), None);
         admission::validate(self.admission(), &request).await?;
-        let Some(mut object) = request.object else {
+        let Some(object) = request.object.as_ref() else {
             return Err(ApiError::internal("admission dropped the object"));
         };
-        let name = meta::name(&object).to_owned();
+        let name = meta::name(object).to_owned();
         let group_resource = call.resource.group_resource();
         let key = place::key(call.tenant, &group_resource, &call.namespace, &name);
-        let stored = encode(&call.resource, &kind, &object)?;
+        let stored = encode(&call.resource, &kind, object)?;
         if call.dry_run {
+            resource_quota::check(&request).await?;
             if let Some(record) = self.record(&key).await? {
                 return Err(exists(call, &name, generated, Some(record)));
             }
-            return Ok(object);
+            return request.object.ok_or_else(|| ApiError::internal("admission dropped the object"));
         }
-        match self.commit(put(key, &stored, Precondition::Absent)).await {
+        match resource_quota::commit(&request, put(key, &stored, Precondition::Absent)).await {
             Ok(revision) => {
+                let mut object = request.object.unwrap_or_default();
                 set_revision(&mut object, revision);
                 Ok(object)
             }
-            Err(StoreError::Conflict { current, .. }) => Err(exists(call, &name, generated, current)),
-            Err(e) => Err(store_error(e)),
+            Err(Failed::Refused(error)) => Err(error),
+            Err(Failed::Store(StoreError::Conflict { current, .. })) => Err(exists(call, &name, generated, current)),
+            Err(Failed::Store(e)) => Err(store_error(e)),
         }
     }
 }

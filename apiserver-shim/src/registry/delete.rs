@@ -74,7 +74,7 @@ impl Registry {
         if call.dry_run || options.dry_run {
             return Ok(Some(Deleted { object: new, gone }));
         }
-        match self.commit(write).await {
+        match self.commit(vec![write]).await {
             Ok(revision) => {
                 set_revision(&mut new, revision);
                 Ok(Some(Deleted { object: new, gone }))

@@ -23,7 +23,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use apimachinery::envelope::Stored;
-use apimachinery::gvk::GroupVersionKind;
+use apimachinery::gvk::{GroupResource, GroupVersionKind};
+use apimachinery::meta;
 use apimachinery::resource::Resource;
 use apimachinery::rules::{Requester, Rules, rules_for};
 use apimachinery::status::ApiError;
@@ -102,14 +103,34 @@ impl Registry {
         from_storage(&call.resource, stored)
     }
 
-    async fn commit(&self, write: Write) -> Result<Revision, StoreError> {
-        let (key, gone) = (write.key.clone(), write.value.is_none());
-        let revision = self.store.commit(vec![write]).await?;
-        if let Err(error) = self.noticed(&key, gone).await {
+    /// Does all writes or none. The first one is what the request is about.
+    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        let first = writes.first().map(|write| (write.key.clone(), write.value.is_none()));
+        let revision = self.store.commit(writes).await?;
+        if let Some((key, gone)) = first
+            && let Err(error) = self.noticed(&key, gone).await
+        {
             // The write itself is done; the next write of a definition, or the next start, makes up for this.
             tracing::warn!(tenant = %key.collection.tenant, %error, "definitions could not be renewed");
         }
         Ok(revision)
+    }
+
+    /// The write that replaces a built-in object, which is in the version it is stored in.
+    pub(crate) fn write_of(
+        &self,
+        tenant: TenantId,
+        resource: &GroupResource,
+        live: &Live,
+        object: &Value,
+        require: Precondition,
+    ) -> Result<Write, ApiError> {
+        let found = self
+            .catalog
+            .find_stored(tenant, resource)
+            .ok_or_else(|| ApiError::internal(format!("there are no {resource}")))?;
+        let key = place::key(tenant, resource, meta::namespace(object), meta::name(object));
+        Ok(put(key, &encode(&found, &live.kind, object)?, require))
     }
 
     async fn record(&self, key: &Key) -> Result<Option<Record>, ApiError> {

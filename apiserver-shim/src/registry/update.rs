@@ -6,13 +6,14 @@ use apimachinery::meta;
 use apimachinery::rules::{NameRule, Part, Rules, WriteContext};
 use apimachinery::status::ApiError;
 use serde_json::{Map, Value, json};
-use store::{Precondition, StoreError, Write};
+use store::{Precondition, Revision, StoreError, Write};
 
 use super::list::bad_integer;
 use super::{
     Call, Live, Registry, convert, encode, metadata, place, precondition, put, requester, rules_of, set_revision,
     store_error,
 };
+use crate::admission::resource_quota::{self, Failed};
 use crate::admission::{self, Operation};
 use crate::special;
 
@@ -103,7 +104,7 @@ impl Registry {
             }
             let key = place::key(call.tenant, &call.resource.group_resource(), &call.namespace, &call.name);
             let write = put(key, &encode(&call.resource, &live.kind, &new)?, Precondition::Revision(live.revision));
-            match self.commit(write).await {
+            match self.commit(vec![write]).await {
                 Ok(revision) => {
                     set_revision(&mut new, revision);
                     return Ok(new);
@@ -196,36 +197,47 @@ impl Registry {
             call.warn(warning);
         }
         managed::ignore_timestamps(&mut new, old);
-        let request = admission::Request::new(self, call, Operation::Update, Some(new), Some(old));
+        let mut request = admission::Request::new(self, call, Operation::Update, Some(new), Some(old));
         admission::validate(self.admission(), &request).await?;
-        let Some(mut new) = request.object else {
+        let Some(new) = request.object.as_mut() else {
             return Err(ApiError::internal("admission dropped the object"));
         };
 
-        set_revision(&mut new, live.revision);
-        if new == *old && !drained(&new, old) {
-            return Ok(Some(Updated { object: new, created: false }));
+        set_revision(new, live.revision);
+        let gone = drained(new, old);
+        let changed = *new != *old || gone;
+        if changed && call.dry_run {
+            resource_quota::check(&request).await?;
+        } else if changed {
+            let Some(revision) = self.write_changed(&request, live, gone).await? else { return Ok(None) };
+            if let Some(new) = request.object.as_mut().filter(|_| !gone) {
+                set_revision(new, revision);
+            }
         }
+        Ok(Some(Updated { object: request.object.unwrap_or_default(), created: false }))
+    }
+
+    /// Writes the object of a request in place of `live`, or removes it; `None` if someone else was faster.
+    async fn write_changed(
+        &self,
+        request: &admission::Request<'_>,
+        live: &Live,
+        gone: bool,
+    ) -> Result<Option<Revision>, ApiError> {
+        let (call, Some(new)) = (request.call, &request.object) else { return Ok(None) };
         let key = place::key(call.tenant, &call.resource.group_resource(), &call.namespace, &call.name);
         let require = Precondition::Revision(live.revision);
-        let gone = drained(&new, old);
-        if call.dry_run {
-            return Ok(Some(Updated { object: new, created: false }));
-        }
-        let write = if gone {
-            Write { key, value: None, require }
+        let done = if gone {
+            self.commit(vec![Write { key, value: None, require }]).await.map_err(Failed::Store)
         } else {
-            put(key, &encode(&call.resource, &live.kind, &new)?, require)
+            let write = put(key, &encode(&call.resource, &live.kind, new)?, require);
+            resource_quota::commit(request, write).await
         };
-        match self.commit(write).await {
-            Ok(revision) => {
-                if !gone {
-                    set_revision(&mut new, revision);
-                }
-                Ok(Some(Updated { object: new, created: false }))
-            }
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(e) => Err(store_error(e)),
+        match done {
+            Ok(revision) => Ok(Some(revision)),
+            Err(Failed::Refused(error)) => Err(error),
+            Err(Failed::Store(StoreError::Conflict { .. })) => Ok(None),
+            Err(Failed::Store(error)) => Err(store_error(error)),
         }
     }
 

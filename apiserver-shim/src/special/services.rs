@@ -4,6 +4,7 @@ use apimachinery::meta;
 use apimachinery::status::ApiError;
 use serde_json::{Map, Value};
 
+use crate::admission::{Operation, Request, resource_quota};
 use crate::registry::{Call, Registry};
 
 /// What the host allots.
@@ -26,6 +27,9 @@ pub(super) async fn allot(
     let Some(host) = registry.host() else {
         return super::service_addresses::allot(registry, call, service, old).await;
     };
+    // Before the host has it: what a quota refuses must not be left there.
+    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+    resource_quota::check(&Request::new(registry, call, operation, Some(service.clone()), old)).await?;
     let given = host.service_apply(call.tenant, service.clone(), old, call.dry_run).await?;
     let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
     take(spec, meta::at(&given, &["spec"]).and_then(Value::as_object));
