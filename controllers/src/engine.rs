@@ -18,7 +18,7 @@ use crate::controller::{Controller, Key};
 use crate::metrics::{ControllerLabel, Metrics};
 use crate::{
     aggregation, cronjob, daemonset, deployment, disruption, endpoints, event_ttl, garbage, job, namespace, podgc,
-    protection, replicas, serviceaccount, statefulset,
+    protection, replicas, resourcequota, serviceaccount, statefulset,
 };
 
 /// How soon a look that failed is repeated, at first.
@@ -118,6 +118,7 @@ fn all() -> Vec<Box<dyn Controller>> {
         Box::new(aggregation::Aggregation),
         Box::new(podgc::PodGarbage),
         Box::<event_ttl::EventTtl>::default(),
+        Box::new(resourcequota::ResourceQuotas),
         Box::new(garbage::GarbageCollector),
     ]
 }

@@ -25,6 +25,7 @@ mod podgc;
 mod pods;
 mod protection;
 mod replicas;
+mod resourcequota;
 mod revisions;
 mod serviceaccount;
 mod statefulset;
