@@ -28,8 +28,8 @@ generate: ## write generated files anew from their sources
 conformance: ## run a tier of the Kubernetes conformance suite: TIER=A|B|C|D TARGET=tenant|host PROCS=4
 	@e2e/conformance/run "$(TIER)" "$(or $(TARGET),tenant)"
 
-bench: ## measure beside the stock servers
-	@echo "error: there is no benchmark yet (e2e/bench)" >&2; exit 1
+bench: ## measure beside the stock servers, 15 minutes: ONLY=store,api,density QUICK=1 ARGS="-puts 100000" (ARGS=-h lists them)
+	@e2e/bench/run "$(ONLY)" $(ARGS)
 
 host-up: ## start only the host cluster
 	@e2e/host/host-up

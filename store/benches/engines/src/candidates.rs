@@ -1,6 +1,5 @@
 //! The candidates behind one trait.
 
-use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,10 +8,7 @@ use fjall::{KeyspaceCreateOptions, PersistMode};
 use heed::types::Bytes;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-pub type Failure = Box<dyn Error + Send + Sync>;
-
-/// A key and its value.
-pub type Put = (Vec<u8>, Vec<u8>);
+use crate::workload::{Failure, Put};
 
 /// What the store needs of what lies below it.
 pub trait Engine: Send + Sized {

@@ -6,21 +6,21 @@
 //! keeps all records and the change log in memory and serves reads: what its log must win in spite of.
 
 mod candidates;
+#[path = "../../workload.rs"]
+mod workload;
 
 use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use apimachinery::tenant::TenantId;
-use candidates::{Engine, Failure, Fjall, GrowingLog, Lmdb, Log, Put, Redb};
+use candidates::{Engine, Fjall, GrowingLog, Lmdb, Log, Redb};
 use store::{CollectionId, Embedded, Key, Options, Precondition, Store, Write};
 use tokio::sync::{mpsc, oneshot};
+use workload::{Failure, Put, Run, VALUE, WRITERS, run};
 
-const WRITERS: u64 = 256;
-const VALUE: usize = 1024;
 const CANDIDATES: [&str; 6] = ["store", "log", "growing-log", "redb", "fjall", "lmdb"];
 
 fn main() -> Result<(), Failure> {
@@ -135,74 +135,13 @@ async fn bare<E: Engine + 'static>(name: &str, puts: u64, folder: &Path) -> Resu
     Ok(())
 }
 
-struct Run {
-    puts: u64,
-    took: Duration,
-    cpu: Duration,
-    /// Microseconds of each put, sorted.
-    latencies: Vec<u32>,
-}
-
-async fn run<F, A>(puts: u64, put: F) -> Result<Run, Failure>
-where
-    F: Fn(Put) -> A + Clone + Send + 'static,
-    A: Future<Output = Result<(), Failure>> + Send,
-{
-    let next = Arc::new(AtomicU64::new(0));
-    let cpu = cpu()?;
-    let start = Instant::now();
-    let tasks: Vec<_> = (0..WRITERS)
-        .map(|_| {
-            let (next, put) = (next.clone(), put.clone());
-            tokio::spawn(async move {
-                let mut latencies = Vec::new();
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    if i >= puts {
-                        return Ok::<_, Failure>(latencies);
-                    }
-                    let one = random(i);
-                    let start = Instant::now();
-                    put(one).await?;
-                    latencies.push(start.elapsed().as_micros() as u32);
-                }
-            })
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    for task in tasks {
-        latencies.extend(task.await??);
-    }
-    let took = start.elapsed();
-    latencies.sort_unstable();
-    Ok(Run { puts, took, cpu: self::cpu()? - cpu, latencies })
-}
-
-/// The i-th put: a key that is spread over all there are and met once, bytes that do not compress.
-fn random(i: u64) -> Put {
-    let mix = |mut z: u64| {
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    let key = format!("default/{:016x}", mix(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-    let mut value = Vec::with_capacity(VALUE);
-    let mut state = mix(i + 1);
-    while value.len() < VALUE {
-        state = mix(state.wrapping_add(0x9e37_79b9_7f4a_7c15));
-        value.extend_from_slice(&state.to_le_bytes());
-    }
-    (key.into_bytes(), value)
-}
-
 fn report(name: &str, run: &Run, opened: Duration, rss: u64, disk: u64, trim: Duration, then: u64) {
-    let at = |q: f64| f64::from(run.latencies[((run.latencies.len() - 1) as f64 * q) as usize]) / 1e3;
     println!(
         "{name:<12} {:>9.0} {:>8.2} {:>8.2} {:>8.0} {:>8.1} {:>8.2} {:>9} {:>9} {:>9.2} {:>9}",
-        run.puts as f64 / run.took.as_secs_f64(),
-        at(0.5),
-        at(0.99),
-        at(1.0),
+        run.rate(),
+        run.quantile(0.5),
+        run.quantile(0.99),
+        run.quantile(1.0),
         run.cpu.as_secs_f64(),
         opened.as_secs_f64(),
         rss >> 20,
@@ -210,14 +149,6 @@ fn report(name: &str, run: &Run, opened: Duration, rss: u64, disk: u64, trim: Du
         trim.as_secs_f64(),
         then >> 20,
     );
-}
-
-/// Processor time of this process.
-fn cpu() -> io::Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let behind = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Resident memory of this process that no file stands behind, in bytes.
