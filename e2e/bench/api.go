@@ -72,7 +72,7 @@ func (b *bench) api(ctx context.Context, r *result) (err error) {
 	return nil
 }
 
-// quiet waits until the servers use less than a twentieth of a core for a second, or half a minute is over.
+// quiet waits until the servers use less than a seventh of a core for a second, or half a minute is over.
 func quiet(ctx context.Context, servers ...*server) error {
 	sum := func() (cpu float64, err error) {
 		for _, s := range servers {
@@ -98,7 +98,7 @@ func quiet(ctx context.Context, servers ...*server) error {
 		if err != nil {
 			return err
 		}
-		if after-before < 0.05 {
+		if after-before < 0.15 {
 			return nil
 		}
 	}

@@ -159,7 +159,7 @@ func (b *bench) fan(ctx context.Context, s *server, place string) (f fanned, err
 	watching.Wait()
 	closeAll(writeClients)
 	f.delay = slices.Concat(delays...)
-	return f, errors.Join(append(append(writing, errs...), err)...)
+	return f, first(append(append(writing, errs...), err))
 }
 
 // watchStream opens a watch in JSON and gives its body as it comes.

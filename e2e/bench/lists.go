@@ -46,7 +46,7 @@ func (b *bench) lists(ctx context.Context, r *result, s sides) error {
 					request = client.Get().AbsPath(url)
 				}
 				answer, err := request.Do(ctx).Raw()
-				if err == nil && len(answer) < b.sizes.Listed*len(payload)/10 {
+				if err == nil && len(answer) < b.sizes.Listed*len(payloads[0])/10 {
 					err = fmt.Errorf("a list of %d bytes", len(answer))
 				}
 				return err

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -75,7 +75,7 @@ func drive(s *server, workers, count int, do func(worker, i int) error) (run, er
 	}
 	group.Wait()
 	result, err := m.end()
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := first(append(errs, err)); err != nil {
 		return run{}, err
 	}
 	result.latencies = slices.Concat(each...)
@@ -95,5 +95,18 @@ func each(workers, count int, do func(i int) error) error {
 		})
 	}
 	group.Wait()
-	return errors.Join(errs...)
+	return first(errs)
+}
+
+// first is one error for all: workers mostly fail together and say the same.
+func first(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	default:
+		return fmt.Errorf("%w (and %d more errors)", errs[0], len(errs)-1)
+	}
 }

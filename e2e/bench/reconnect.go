@@ -39,6 +39,8 @@ type returned struct {
 	sent int64
 	// Watchers whose revision was no longer held, so that they listed anew.
 	relisted int64
+	// Requests that were refused or cut off and sent again.
+	retries int64
 }
 
 // reconnect compares 5,000 watchers that come back at once after kill -9 of the server, with the revision of the last event that they saw
@@ -120,6 +122,14 @@ func (b *bench) reconnect(ctx context.Context, r *result, s sides) error {
 	r.add("with: writes behind the watchers' revisions", "", us.with.behind, them.with.behind, none)
 	r.add("without: writes behind the watchers' revisions", "", us.without.behind, them.without.behind, none)
 	r.add("writes to replay without bookmarks, to those with", "x", us.without.behind/us.with.behind, them.without.behind/them.with.behind, none).wanted("40 of ours")
+	for _, o := range []struct {
+		who      string
+		returned returned
+	}{{s.stock.name + " with bookmarks", them.with}, {s.stock.name + " without", them.without}, {"ours with", us.with}, {"ours without", us.without}} {
+		if o.returned.retries > 0 {
+			r.note("Reconnecting, %s: %d requests were refused or cut off and sent again.", o.who, o.returned.retries)
+		}
+	}
 	r.note("Reconnecting: %d watchers on each connection, each selects what was quiet for %d writes of others (ten minutes at %d a second), then for %s at that rate while "+
 		"bookmarks come. Ours sends one every 10 s, kube-apiserver every minute. After a restart kube-apiserver holds no history, so its watchers list anew.",
 		watchersEach, z.Replayed, tickRate, tickFor)
@@ -217,25 +227,50 @@ func (b *bench) comeBack(ctx context.Context, s *server, version string) (result
 	defer closeAll(clients)
 	ctx, stop := context.WithTimeout(ctx, 3*time.Minute)
 	defer stop()
-	var sent, relisted atomic.Int64
+	var sent, relisted, retries atomic.Int64
 	m, err := begin(s)
 	if err != nil {
 		return result, err
 	}
-	err = each(count, count, func(i int) error {
-		again, events, err := catchUp(ctx, clients[i/watchersEach], fmt.Sprintf("watcher in (w%d,all)", i), version)
-		sent.Add(events)
-		if again {
-			relisted.Add(1)
+	err = each(len(clients), len(clients), func(c int) error {
+		// Requests that find no connection would each begin one: the first of an informer's process makes it.
+		if err := insist(ctx, &retries, func() error { return clients[c].Get().AbsPath("/version").Do(ctx).Error() }); err != nil {
+			return err
 		}
-		return err
+		mine := min(watchersEach, count-c*watchersEach)
+		return each(mine, mine, func(i int) error {
+			return insist(ctx, &retries, func() error {
+				again, events, err := catchUp(ctx, clients[c], fmt.Sprintf("watcher in (w%d,all)", c*watchersEach+i), version)
+				sent.Add(events)
+				if again {
+					relisted.Add(1)
+				}
+				return err
+			})
+		})
 	})
 	if err != nil {
 		return result, err
 	}
 	result.run, err = m.end()
-	result.sent, result.relisted = sent.Load(), relisted.Load()
+	result.sent, result.relisted, result.retries = sent.Load(), relisted.Load(), retries.Load()
 	return result, err
+}
+
+// insist tries again after a tenth of a second, as informers do, until it succeeds or the time is over.
+func insist(ctx context.Context, retries *atomic.Int64, try func() error) error {
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+			retries.Add(1)
+		}
+	}
 }
 
 var errGone = errors.New("the revision is no longer held")
@@ -283,7 +318,7 @@ func catchUp(ctx context.Context, client *rest.RESTClient, selector, version str
 
 func secret(name, watcher string, number int) []byte {
 	return fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Secret","metadata":{"name":%q,"labels":{"watcher":%q}},"stringData":{"number":"%d","payload":%q}}`,
-		name, watcher, number, payload)
+		name, watcher, number, payload(name))
 }
 
 func versionIn(object []byte) (string, error) {

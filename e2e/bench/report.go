@@ -145,8 +145,8 @@ func (r *result) table() string {
 // markdown is the part's section of docs/performance.md.
 func (r *result) markdown() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s, %s, %s memory, %s on %s; %s. %s; %s. Took %.0f s; load when it began: %s.\n\n", r.Date, r.Machine["cpu"], r.Machine["memory"],
-		r.Machine["fileSystem"], r.Machine["kernel"], versionsText(r.Versions), "Settings: "+settingsText(r.Settings), "`make bench ONLY="+r.Part+"`", r.Seconds, r.Machine["load"])
+	fmt.Fprintf(&out, "`make bench ONLY=%s` of %s on %s, %s, %s, %s; load %s when it began, took %.0f s. Versions: %s. Sizes: %s.\n\n", r.Part, r.Date, r.Machine["cpu"],
+		r.Machine["memory"], r.Machine["fileSystem"], r.Machine["kernel"], r.Machine["load"], r.Seconds, versionsText(r.Versions), settingsText(r.Settings))
 	fmt.Fprintf(&out, "| %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat("---:|", 5)+"---|---|")
 	for _, f := range r.Figures {
 		fmt.Fprintf(&out, "| %s |\n", strings.Join(f.cells(), " | "))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -12,21 +13,30 @@ import (
 
 const namespace = "bench"
 
-// payload is the same for all: what it says does not matter, and equal bytes compress no better than others where each object is alone.
-var payload = func() string {
-	var text strings.Builder
-	for i := uint64(0); text.Len() < 1000; i++ {
-		fmt.Fprintf(&text, "%016x ", mix(i))
+// payloads are 1,000 bytes each, in hexadecimal digits. There are more of them than fit into what a compressor looks back at, so that a list
+// of objects with one each compresses as digits do, not as a repetition.
+var payloads = func() (all [64]string) {
+	for p := range all {
+		var text strings.Builder
+		for i := 0; text.Len() < 1000; i++ {
+			fmt.Fprintf(&text, "%016x", mix(uint64(p*1000+i)))
+		}
+		all[p] = text.String()[:1000]
 	}
-	return text.String()[:1000]
+	return all
 }()
+
+// payload is one of them, the same for the same name.
+func payload(name string) string {
+	return payloads[crc32.ChecksumIEEE([]byte(name))%uint32(len(payloads))]
+}
 
 // configMap is one of 1 KB, as JSON. Its number tells its states apart.
 func configMap(namespace, name string, labels map[string]string, number int) []byte {
 	text, _ := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap",
 		"metadata": map[string]any{"namespace": namespace, "name": name, "labels": labels},
-		"data":     map[string]string{"payload": payload, "number": fmt.Sprint(number)},
+		"data":     map[string]string{"payload": payload(name), "number": fmt.Sprint(number)},
 	})
 	return text
 }
