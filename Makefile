@@ -3,12 +3,21 @@
 SHELL := /bin/bash
 export HOST
 
+# A failed recipe makes GNU make exit 2. Asked a question (-q) it passes a recipe's 1 on, and says nothing below the line that tells what is
+# wrong; a line with + runs all the same. What the recipe starts must not see that flag.
+ifeq ($(MAKECMDGOALS),up)
+ifeq (,$(findstring n,$(firstword -$(MAKEFLAGS))))
+MAKEFLAGS += -q
+ALWAYS := +
+endif
+endif
+
 .PHONY: help up down test differential check generate conformance bench host-up host-down
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## build, get a host cluster (HOST=local|kind|existing), install Tenantry, create the virtual cluster demo
-	@e2e/host/up
+	$(ALWAYS)@env -u MAKEFLAGS -u MFLAGS e2e/host/up
 
 down: ## stop and remove exactly what make up made
 	@e2e/host/down

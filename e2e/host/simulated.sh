@@ -10,7 +10,9 @@ DAEMONS="kwok kube-scheduler kube-controller-manager kube-apiserver etcd"
 
 check() {
   # HOST_PORT_BASE names the first of six ports; without it a free block is looked for.
-  [ -z "${HOST_PORT_BASE:-}" ] || "$RUN/bin/hosttool" ports --base "$HOST_PORT_BASE" --count 6 --exact >/dev/null || exit 1
+  local said
+  [ -n "${HOST_PORT_BASE:-}" ] || return 0
+  said=$("$RUN/bin/hosttool" ports --base "$HOST_PORT_BASE" --count 6 --exact 2>&1) || die "${said#hosttool ports: } (HOST_PORT_BASE=$HOST_PORT_BASE)"
 }
 
 kubectl() { "$RUN/bin/kubectl" --kubeconfig "$RUN/host.kubeconfig" "$@"; }
