@@ -204,10 +204,13 @@ impl Embedded {
         self.shared.stats.clone()
     }
 
+    /// The way to the writer.
+    fn writer(&self) -> Result<mpsc::Sender<Op>, StoreError> {
+        self.ops.lock().clone().filter(|ops| !ops.is_closed()).ok_or_else(|| closed(false))
+    }
+
     async fn ask<T>(&self, op: impl FnOnce(oneshot::Sender<T>) -> Op) -> Result<T, StoreError> {
-        let closed =
-            |maybe_committed| StoreError::Unavailable { reason: "the store is closed".into(), maybe_committed };
-        let ops = self.ops.lock().clone().ok_or_else(|| closed(false))?;
+        let ops = self.writer()?;
         let (reply, answer) = oneshot::channel();
         ops.send(op(reply)).await.map_err(|_| closed(false))?;
         drop(ops);
@@ -235,6 +238,10 @@ impl Embedded {
         self.shared.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn closed(maybe_committed: bool) -> StoreError {
+    StoreError::Unavailable { reason: "the store is closed".into(), maybe_committed }
 }
 
 fn unavailable(doing: &str, error: &dyn std::fmt::Display) -> StoreError {
@@ -382,6 +389,13 @@ impl Store for Embedded {
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError> {
         self.ask(|reply| Op::Purge { tenant, reply }).await??;
         Ok(())
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        match self.shared.failure() {
+            Some(reason) => Err(StoreError::Unavailable { reason, maybe_committed: false }),
+            None => self.writer().map(drop),
+        }
     }
 
     async fn close(&self) {

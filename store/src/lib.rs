@@ -216,6 +216,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Compacted`], and so does reading what was before.
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError>;
 
+    /// Whether writes are taken.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] once the store is closed or its disk has failed.
+    fn health(&self) -> Result<(), StoreError>;
+
     /// Stops taking writes, makes what was taken durable and releases the files.
     async fn close(&self);
 }

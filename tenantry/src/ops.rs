@@ -1,4 +1,6 @@
 //! The port for operations: `/metrics`, `/livez` and `/readyz`. It tells nothing of any tenant by name.
+//!
+//! A store whose disk has failed takes no writes before it is opened again, so `/livez` fails then: whoever asks starts the program anew.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,20 +12,21 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
+use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// What the port tells.
-#[derive(Debug)]
 pub struct Ops {
     registry: Registry,
+    store: Arc<dyn Store>,
     ready: AtomicBool,
 }
 
 impl Ops {
-    /// The port for these metrics; not ready yet.
-    pub fn new(registry: Registry) -> Self {
-        Self { registry, ready: AtomicBool::new(false) }
+    /// The port for these metrics and this store; not ready yet.
+    pub fn new(registry: Registry, store: Arc<dyn Store>) -> Self {
+        Self { registry, store, ready: AtomicBool::new(false) }
     }
 
     /// Says whether tenants are served.
@@ -38,7 +41,7 @@ impl Ops {
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, ops: Arc<Ops>, cancel: CancellationToken) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/livez", get(async || "ok"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(ops);
@@ -53,9 +56,16 @@ pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
+async fn livez(State(ops): State<Arc<Ops>>) -> Response {
+    match ops.store.health() {
+        Ok(()) => "ok".into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
 async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
     if ops.ready.load(Ordering::Acquire) {
-        "ok".into_response()
+        livez(State(ops)).await
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response()
     }

@@ -143,13 +143,12 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         let (syncer, cancel) = (Arc::clone(&syncer), background.clone());
         tasks.spawn(async move { syncer.run(cancel).await });
     }
-    let ops = Arc::new(Ops::new(registry));
+    let ops = Arc::new(Ops::new(registry, Arc::clone(&store)));
     tasks.spawn(serve_ops(ops_listener, Arc::clone(&ops), background.clone()));
     tasks.spawn(host_facts::adopt_openapi(host.clone(), api.clone(), background.clone()));
     let operator = Operator::new(operator::Parts {
         client: host.clone(),
         address: address(&config),
-        service_cidrs: host_facts::service_cidrs(&host).await,
         tenants,
         controllers_scan,
         syncer,

@@ -371,7 +371,9 @@ fn bad_revision(text: &str) -> String {
 
 /// What Go says of text that is no unsigned integer.
 pub(super) fn bad_integer(text: &str) -> String {
-    format!("strconv.ParseUint: parsing {}: invalid syntax", apimachinery::field::quote(text))
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    format!("strconv.ParseUint: parsing {}: {why}", apimachinery::field::quote(text))
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> ApiError {

@@ -244,6 +244,7 @@ impl Run {
                 }
                 (_, Err(StoreError::Unavailable { maybe_committed, .. })) => {
                     assert!(self.disk.failing());
+                    assert!(store.health().is_err(), "a store that refuses writes says so");
                     running = false;
                     if maybe_committed {
                         self.unknown.push(op.clone());
