@@ -204,6 +204,11 @@ impl Context {
         self.placed.forget(tenant, Some(namespace));
     }
 
+    /// The host gives us no right in a tenant's host namespace: our binding there may be gone, and is made again before the next write.
+    pub(crate) fn namespace_doubt(&self, tenant: TenantId, namespace: &str) {
+        self.ready_namespaces.lock().remove(&(tenant, namespace.into()));
+    }
+
     /// Forgets all that is remembered of a tenant.
     pub(crate) fn forget(&self, tenant: TenantId) {
         self.queue.forget(tenant);

@@ -205,6 +205,7 @@ impl Syncer {
             Some(Err(SyncError::Refused(_))) => ("refused", None),
             Some(Err(error)) if error.is_race() => ("race", Some(Duration::from_millis(20))),
             Some(Err(SyncError::Host(HostError::Away(_)))) => ("away", Some(Duration::from_millis(500))),
+            Some(Err(SyncError::Host(HostError::NoRight(_)))) => ("right", Some(Duration::from_millis(500))),
             Some(Err(SyncError::Host(_))) => ("host", Some(Duration::from_secs(1))),
             Some(Err(SyncError::Tenant(_))) => ("tenant", Some(Duration::from_secs(1))),
         };
@@ -217,6 +218,9 @@ impl Syncer {
         if context.directory.get(tenant).is_none() {
             context.queue.done(tenant, item, None);
             return;
+        }
+        if let Some(Err(SyncError::Host(HostError::NoRight(_)))) = &result {
+            context.namespace_doubt(tenant, if item.room == "namespaces" { &item.name } else { &item.namespace });
         }
         let failures = match &result {
             Some(Err(SyncError::Wait(_, after))) => {

@@ -10,6 +10,9 @@ pub enum HostError {
     /// The host cannot be reached, is overloaded or broken: comes back by itself.
     #[error("the host cluster is away: {0}")]
     Away(String),
+    /// The host says that we lack a right: our binding in a namespace is not there, or does not count yet.
+    #[error("the host cluster gives us no right to it: {0}")]
+    NoRight(String),
     /// The host refused.
     #[error("the host cluster refused: {0}")]
     Refused(ApiError),

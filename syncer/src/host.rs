@@ -127,7 +127,13 @@ fn in_tenants_words(context: &Context, tenant: TenantId, service: &Value, error:
         SyncError::Tenant(error) | SyncError::Host(HostError::Refused(error)) => error,
         SyncError::Host(HostError::Away(why)) => {
             tracing::warn!(%tenant, error = why, "a service could not be made on the host");
-            ApiError::unavailable("the host cluster is away: services need it; try again").with_retry_after(1)
+            // Without a time to try again: clients would wait for it in silence, over and over, instead of saying what is wrong.
+            ApiError::unavailable("the host cluster is away: services need it; try again")
+        }
+        SyncError::Host(HostError::NoRight(why)) => {
+            tracing::warn!(%tenant, error = why, "a service could not be made on the host");
+            context.namespace_doubt(tenant, meta::namespace(service));
+            ApiError::unavailable("the host cluster is not ready for this namespace; try again").with_retry_after(1)
         }
         SyncError::Host(HostError::NameTaken) => ApiError::new(409, "Conflict", HostError::NameTaken.to_string()),
         SyncError::Wait(why, after) => {

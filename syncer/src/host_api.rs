@@ -1,5 +1,6 @@
 //! The host's Kubernetes API, as far as the syncer speaks to it: JSON in and out, no types.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::status::ApiError;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::error::HostError;
 use crate::marks;
+use crate::pulse::Pulse;
 
 /// A kind of the host, and where it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,18 +63,19 @@ pub(crate) type WatchEvent = (String, Value);
 #[derive(Clone)]
 pub(crate) struct HostApi {
     client: kube::Client,
+    pulse: Arc<Pulse>,
     timeout: Duration,
 }
 
 impl HostApi {
-    /// Over this client; every request but a watch ends within `timeout`.
+    /// Over this client; every request but a watch ends within `timeout`, and soon when the host answers nothing.
     pub(crate) fn new(client: kube::Client, timeout: Duration) -> Self {
-        Self { client, timeout }
+        Self { pulse: Arc::new(Pulse::new(client.clone())), client, timeout }
     }
 
-    /// The client below.
-    pub(crate) fn client(&self) -> &kube::Client {
-        &self.client
+    /// Sends a request as it is. Its answer may take as long as it likes while the host lives.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Result<http::Response<Body>, HostError> {
+        self.pulse.wait(self.client.send(request)).await?.map_err(kube_error)
     }
 
     /// Reads an object; `None` if there is none.
@@ -147,7 +150,7 @@ impl HostApi {
         let uri = format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds=290&{query}");
         let request = Request::get(uri).header(header::ACCEPT, accept).body(Vec::new()).map_err(away)?;
         let open = tokio::time::timeout(self.timeout, self.client.request_stream(request));
-        let reader = open.await.map_err(away)?.map_err(kube_error)?;
+        let reader = self.pulse.wait(open).await?.map_err(away)?.map_err(kube_error)?;
         Ok(reader.lines().map(|line| {
             let mut event: Value = serde_json::from_str(&line.map_err(away)?).map_err(away)?;
             let object = event["object"].take();
@@ -252,7 +255,8 @@ impl HostApi {
             let bytes = response.into_body().collect().await.map_err(away)?.to_bytes();
             Ok::<_, HostError>((status, bytes))
         };
-        let (status, bytes) = tokio::time::timeout(self.timeout, exchange).await.map_err(away)??;
+        let exchange = tokio::time::timeout(self.timeout, exchange);
+        let (status, bytes) = self.pulse.wait(exchange).await?.map_err(away)??;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(away);
         }
@@ -263,10 +267,12 @@ impl HostApi {
 }
 
 /// What the host says about us, its load or itself is no business of the tenant's and will pass: the binding in a new
-/// namespace takes a moment to count, an admin repairs rights. What it says about the object is a refusal.
+/// namespace takes a moment to count, one that is gone is made again. What it says about the object is a refusal.
 fn refused(error: ApiError) -> HostError {
     let about_us = error.code == 403 && error.message.contains("is forbidden: User \"");
-    if about_us || matches!(error.code, 401 | 429 | 500..) {
+    if about_us {
+        HostError::NoRight(error.message)
+    } else if matches!(error.code, 401 | 429 | 500..) {
         HostError::Away(error.message)
     } else {
         HostError::Refused(error)
@@ -294,13 +300,20 @@ fn encode(text: &str) -> String {
     utf8_percent_encode(text, KEEP).to_string()
 }
 
+/// Whether an object of the host is the one that we made of the same tenant object. Someone may have taken its label away; then the
+/// tenant object's uid, which no one else writes there, tells.
 fn same_mark(present: &Value, object: &Value) -> bool {
-    let mark = |o: &Value| {
-        let annotation = |key| o["metadata"]["annotations"][key].as_str().map(str::to_owned);
-        let tenant = o["metadata"]["labels"][marks::TENANT].as_str().map(str::to_owned);
-        (tenant, annotation(marks::RESOURCE), annotation(marks::NAMESPACE), annotation(marks::NAME))
+    fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+        object["metadata"]["annotations"][key].as_str()
+    }
+    let same = |key: &str| annotation(present, key) == annotation(object, key);
+    let tenant = |o: &Value| o["metadata"]["labels"][marks::TENANT].as_str().map(str::to_owned);
+    let ours = match (tenant(present), tenant(object)) {
+        (Some(present), Some(object)) => present == object,
+        (None, Some(_)) => annotation(present, marks::UID).is_some() && same(marks::UID),
+        (_, None) => false,
     };
-    mark(object).0.is_some() && mark(present) == mark(object)
+    ours && [marks::RESOURCE, marks::NAMESPACE, marks::NAME].into_iter().all(same)
 }
 
 fn away(error: impl std::fmt::Display) -> HostError {
@@ -317,7 +330,7 @@ fn kube_error(error: kube::Error) -> HostError {
 /// A `Status` of the host as an error of ours.
 pub(crate) fn status_error(code: u16, status: &Value) -> ApiError {
     let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(code);
-    let message = status["message"].as_str().unwrap_or("the host gave no reason");
+    let message = status["message"].as_str().filter(|m| !m.is_empty()).unwrap_or("the host gave no reason");
     let mut error = ApiError::new(code, reason(status["reason"].as_str().unwrap_or_default()), message);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let details = &status["details"];

@@ -27,6 +27,7 @@ pub mod names;
 pub mod namespaces;
 pub mod nodes;
 pub mod pods;
+mod pulse;
 pub mod rewrite;
 mod room;
 mod rooms;

@@ -19,7 +19,7 @@ pub struct RoomLabel {
 pub struct ResultLabel {
     /// `pods`, `services`, ...
     pub room: &'static str,
-    /// `ok`, `wait`, `refused`, `host`, `tenant` or `panic`.
+    /// `ok`, `wait`, `refused`, `race`, `away`, `right`, `host`, `tenant` or `panic`.
     pub result: &'static str,
 }
 

@@ -227,7 +227,7 @@ async fn send(
     *out.method_mut() = request.method.clone();
     *out.uri_mut() = path.parse().map_err(|_| ApiError::bad_request("the path or query is malformed"))?;
     *out.headers_mut() = passed_headers(&request.headers, upgrade);
-    let response = context.host.client().send(out).await.map_err(|error| {
+    let response = context.host.send(out).await.map_err(|error| {
         tracing::warn!(tenant = %request.tenant, %error, "a stream could not be opened on the host");
         away()
     })?;
@@ -258,7 +258,9 @@ fn host_refusal(
     status: StatusCode,
     body: &Bytes,
 ) -> ApiError {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    // A kubelet refuses in plain text.
+    let plain = || serde_json::json!({"message": String::from_utf8_lossy(body).trim()});
+    let value = serde_json::from_slice(body).unwrap_or_else(|_| plain());
     let mut error = status_error(status.as_u16(), &value);
     if matches!(error.code, 401 | 403) {
         // This is about our own rights.

@@ -12,19 +12,25 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// How soon the host is asked again when it does not answer.
-const RETRY: Duration = Duration::from_secs(15);
+const RETRY: Duration = Duration::from_secs(5);
 
-/// The host's service ranges (`ServiceCIDR` objects); none if the host has no such kind or does not answer.
+/// The host's service ranges (`ServiceCIDR` objects), once it answers; none if it refuses to say or has no such kind.
 pub async fn service_cidrs(client: &Client) -> Vec<String> {
-    match get(client, "/apis/networking.k8s.io/v1/servicecidrs").await {
-        Ok(list) => {
-            let items = list_at(&list, &["items"]).iter();
-            items.flat_map(|i| list_at(i, &["spec", "cidrs"])).filter_map(|c| c.as_str().map(str::to_owned)).collect()
+    loop {
+        match get(client, "/apis/networking.k8s.io/v1/servicecidrs").await {
+            Ok(list) => {
+                let items = list_at(&list, &["items"]).iter();
+                let cidrs = items.flat_map(|i| list_at(i, &["spec", "cidrs"]));
+                return cidrs.filter_map(|c| c.as_str().map(str::to_owned)).collect();
+            }
+            Err(error) => {
+                tracing::warn!(error = crate::logging::chain(&error), "cannot read the service ranges of the host");
+                if matches!(&error, kube::Error::Api(status) if status.code < 500) {
+                    return Vec::new();
+                }
+            }
         }
-        Err(error) => {
-            tracing::warn!(error = crate::logging::chain(&error), "cannot read the service ranges of the host");
-            Vec::new()
-        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 

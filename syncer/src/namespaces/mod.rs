@@ -101,6 +101,10 @@ impl Room for Namespaces {
         }
         if host.gone {
             context.marked.settle(tenant, self.name(), "", &item.name);
+            // Deleted on the host, or without its mark: what lies in it shall find it as it was.
+            if object.is_some_and(|o| !o.stored.deleting()) {
+                namespace_ensure(context, tenant, &item.name).await?;
+            }
             return Ok(());
         }
         let host_name = meta::name(&present).to_owned();

@@ -30,6 +30,8 @@ use crate::table::reasons;
 use tenant_client::work::Item;
 
 pub(crate) const PODS: HostKind = HostKind::core("pods", "Pod");
+/// `status.reason` of a pod that the admin's policy or the host refuses.
+const NOT_ALLOWED: &str = "NotAllowed";
 
 /// The room.
 pub(crate) struct Pods;
@@ -71,7 +73,13 @@ impl Room for Pods {
                     sync.host_delete(&host, 0).await
                 }
             }
-            (Some(pod), None) => sync.tenant_only(&pod).await,
+            (Some(pod), None) => {
+                let done = sync.tenant_only(&pod).await;
+                if let Some(why) = done.as_ref().err().and_then(SyncError::tenant_message) {
+                    sync.tenant_refuse(&pod, &why).await?;
+                }
+                done
+            }
         }
     }
 }
@@ -122,6 +130,20 @@ impl Sync<'_> {
             tokens_adopt(self.context, self.tenant, pod, meta::uid(&created)).await?;
         }
         self.warn(pod, &desired).await;
+        Ok(())
+    }
+
+    /// Shows in the status of a pod why it is not on the host: `kubectl get pods` prints the reason, `describe` the message. The host's
+    /// status replaces both once there is one.
+    async fn tenant_refuse(&self, pod: &Value, why: &str) -> Result<(), SyncError> {
+        let message = Rewrite::new(self.tenant, &self.settings.name, &self.item.namespace).text(why);
+        if is_deleting(pod) || pod["status"]["reason"] == NOT_ALLOWED && pod["status"]["message"] == message {
+            return Ok(());
+        }
+        let mut pod = pod.clone();
+        pod["status"]["reason"] = json!(NOT_ALLOWED);
+        pod["status"]["message"] = json!(message);
+        self.context.tenants.update(CALLER, self.target("status"), pod).await?;
         Ok(())
     }
 

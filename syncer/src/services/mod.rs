@@ -2,6 +2,7 @@
 
 mod translate;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tenant_client::{Change, Target};
 use crate::context::{CALLER, Context};
 use crate::covers::covers;
 use crate::error::SyncError;
-use crate::host_api::{HostDelete, HostKind};
+use crate::host_api::{HostDelete, HostKind, HostPatch};
 use crate::marks;
 use crate::namespaces::namespace_ensure;
 use crate::room::{Room, Watching};
@@ -84,6 +85,11 @@ impl Room for Services {
         let host = match host {
             Some(host) if in_sync(&host, &desired) => host,
             host => {
+                if let Some(host) = &host
+                    && !same_ports(host, &desired)
+                {
+                    ports_replace(context, host, &desired).await?;
+                }
                 let known = host.as_ref().map(meta::uid);
                 context.host.apply_owned(SERVICES, &mut desired, known, false).await?
             }
@@ -110,7 +116,25 @@ impl Room for Services {
 
 fn in_sync(host: &Value, desired: &Value) -> bool {
     let stamp = |o: &Value| o["metadata"]["annotations"][marks::APPLIED].clone();
-    stamp(host) == stamp(desired) && covers(host, desired)
+    stamp(host) == stamp(desired) && same_ports(host, desired) && covers(host, desired)
+}
+
+/// Whether the host service has the ports that it shall have, and no others.
+fn same_ports(host: &Value, desired: &Value) -> bool {
+    let keys = |o: &Value| -> BTreeSet<(i64, String)> {
+        let key =
+            |p: &Value| (p["port"].as_i64().unwrap_or_default(), p["protocol"].as_str().unwrap_or("TCP").to_owned());
+        meta::list_at(o, &["spec", "ports"]).iter().map(key).collect()
+    };
+    keys(host) == keys(desired)
+}
+
+/// Apply leaves the ports that others added; the list is replaced instead.
+async fn ports_replace(context: &Context, host: &Value, desired: &Value) -> Result<(), SyncError> {
+    let (namespace, name) = (meta::namespace(host), meta::name(host));
+    let patch = json!({"metadata": {"uid": meta::uid(host)}, "spec": {"ports": desired["spec"]["ports"]}});
+    context.host.patch(SERVICES, namespace, name, "", &HostPatch::Merge(patch)).await?;
+    Ok(())
 }
 
 async fn delete(context: &Context, host: &Value) -> Result<(), SyncError> {

@@ -9,15 +9,19 @@ pub mod status;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use apimachinery::meta::list_at;
 use apimachinery::tenant::TenantId;
 use apiserver_shim::tenants::{TenantError, TenantSpec, Tenants};
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::ObjectMeta;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::finalizer::{self, finalizer};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::Mutex;
@@ -31,6 +35,7 @@ use ports::PortPool;
 
 use crate::config::Config;
 use crate::dns::Resolver;
+use crate::host_facts;
 use endpoint::EndpointError;
 use host::WriteError;
 use objects::Owner;
@@ -50,7 +55,8 @@ pub struct Operator {
     client: Client,
     config: Config,
     address: IpAddr,
-    service_cidrs: Vec<String>,
+    /// The host's service ranges, asked for before the first virtual cluster is looked at.
+    service_cidrs: OnceLock<Vec<String>>,
     tenants: Arc<Tenants>,
     controllers_scan: Box<dyn Fn(TenantId) + Send + Sync>,
     syncer: Arc<Syncer>,
@@ -85,8 +91,6 @@ pub struct Parts {
     pub config: Config,
     /// Where the host's pods reach this process.
     pub address: IpAddr,
-    /// The host's service ranges.
-    pub service_cidrs: Vec<String>,
     /// The tenants that are served.
     pub tenants: Arc<Tenants>,
     /// Has the controllers look at everything of a tenant.
@@ -150,7 +154,7 @@ impl Operator {
             client: parts.client,
             config: parts.config,
             address: parts.address,
-            service_cidrs: parts.service_cidrs,
+            service_cidrs: OnceLock::new(),
             tenants: parts.tenants,
             controllers_scan: parts.controllers_scan,
             syncer: parts.syncer,
@@ -167,10 +171,19 @@ impl Operator {
     /// Follows the VirtualClusters of the host until cancelled; finishes what it has begun.
     pub async fn run(self: Arc<Self>) {
         let cancel = self.cancel.clone();
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            cidrs = host_facts::service_cidrs(&self.client) => { self.service_cidrs.get_or_init(|| cidrs); }
+        }
         let all: Api<VirtualCluster> = Api::all(self.client.clone());
         let config = kube::runtime::controller::Config::default().concurrency(16);
+        let services: Api<Service> = Api::all(self.client.clone());
+        let slices: Api<EndpointSlice> = Api::all(self.client.clone());
+        let ours = watcher::Config::default().labels(objects::MADE_FOR);
         Controller::new(all, watcher::Config::default())
             .with_config(config)
+            .watches(services, ours.clone(), |service| owner(&service.metadata))
+            .watches(slices, ours, |slice| owner(&slice.metadata))
             .graceful_shutdown_on(cancel.cancelled_owned())
             .run(reconcile, retry, self)
             .for_each(async |result| {
@@ -264,7 +277,7 @@ impl Operator {
             service_ips,
             endpoint_ips: vec![self.address],
             endpoint_port: port,
-            service_cidrs: self.service_cidrs.clone(),
+            service_cidrs: self.service_cidrs.get().cloned().unwrap_or_default(),
             options: serde_json::json!({"controllers": vc.spec.controllers}),
         }
     }
@@ -319,6 +332,11 @@ impl Operator {
         let report = status::Report { phase, endpoint, reason, message };
         status::write(&self.client, vc, &report).await.map_err(OperatorError::Status)
     }
+}
+
+/// The VirtualCluster that is to be looked at when an object that was made for it changes.
+fn owner(metadata: &ObjectMeta) -> Option<ObjectRef<VirtualCluster>> {
+    objects::made_for(metadata).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
 }
 
 /// Uid, namespace and name.

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use apimachinery::tenant::TenantId;
+use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 use virtualcluster::{KUBECONFIG_KEY, VirtualCluster};
 
 use crate::config::ObjectName;
 
+/// Label of what the operator makes in a host namespace: by it, a deletion or an edit is noticed.
+pub const MADE_FOR: &str = "tenantry.io/made-for";
 /// Name of the host Service of a tenant, in the host namespace of the tenant's `default`: its API and its resolver.
 pub const SERVICE: &str = "kubernetes";
 /// Type of kubeconfig Secrets: the one that the fence lets us write beside a VirtualCluster.
@@ -37,7 +40,7 @@ impl Owner<'_> {
         json!({
             "namespace": namespace,
             "name": name,
-            "labels": {(syncer::marks::TENANT): self.id.to_string()},
+            "labels": {(syncer::marks::TENANT): self.id.to_string(), (MADE_FOR): RESOURCE},
             "annotations": {
                 (syncer::marks::RESOURCE): RESOURCE,
                 (syncer::marks::NAMESPACE): self.namespace,
@@ -47,6 +50,12 @@ impl Owner<'_> {
             },
         })
     }
+}
+
+/// The VirtualCluster (namespace and name) that an object was made for.
+pub fn made_for(metadata: &ObjectMeta) -> Option<(String, String)> {
+    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
+    Some((annotation(syncer::marks::NAMESPACE)?, annotation(syncer::marks::NAME)?))
 }
 
 /// The Service through which pods reach the tenant's API and its resolver. It has no selector: its endpoints are ours.
