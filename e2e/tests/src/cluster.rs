@@ -116,6 +116,15 @@ impl Cluster {
             .map_err(|source| Error::Json { what: format!("kubectl {}", args.join(" ")), source })
     }
 
+    /// `kubectl get --raw PATH` as JSON.
+    ///
+    /// # Errors
+    /// With kubectl's complaint.
+    pub fn raw(&self, path: &str) -> Result<Value, Error> {
+        let text = self.kubectl(&["get", "--raw", path])?;
+        serde_json::from_str(&text).map_err(|source| Error::Json { what: path.to_owned(), source })
+    }
+
     /// Asks again until `condition` gives something, at most `limit` long.
     ///
     /// # Errors

@@ -3,13 +3,39 @@
 //! The tests need a running host. Without one each of them fails and says how to start it; none is skipped.
 
 mod cluster;
+pub mod fault;
 mod host;
+pub mod marks;
+mod server;
 mod tenant;
 pub mod web;
+pub mod wire;
+
+use std::time::Duration;
+
+use serde_json::Value;
 
 pub use cluster::{Cluster, Namespace};
 pub use host::{HostFacts, Node};
+pub use server::panics;
 pub use tenant::{Tenant, tenant_command};
+
+/// How long what must come is waited for.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// A text in an answer; empty where there is none.
+#[must_use]
+pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Fails with what was got, unless it is as wanted.
+///
+/// # Errors
+/// [`Error::Unexpected`]
+pub fn must(what: &str, wanted: bool, got: impl ToString) -> Result<(), Error> {
+    if wanted { Ok(()) } else { Err(Error::Unexpected { what: what.to_owned(), got: got.to_string() }) }
+}
 
 /// Why a step of a test failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +83,18 @@ pub enum Error {
         /// The answer.
         got: String,
     },
+    /// A connection failed.
+    #[error("{what}")]
+    Wire {
+        /// What was attempted.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A kubeconfig cannot be used for TLS.
+    #[error("{0}")]
+    Kubeconfig(String),
     /// A condition did not come true in time.
     #[error("{what}: not within {seconds} s; last: {last}")]
     Timeout {

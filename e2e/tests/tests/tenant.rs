@@ -1,27 +1,7 @@
 //! What a tenant can observe, and what it cannot.
 
-use std::time::Duration;
-
-use e2e::{Cluster, Error, Tenant, tenant_command};
-use serde_json::Value;
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The one host namespace of a tenant's namespace.
-fn host_namespace(host: &Cluster, tenant_uid: &str, namespace: &str) -> Result<Option<String>, Error> {
-    let found = host.get(&["namespaces", "-l", &format!("tenantry.io/tenant={tenant_uid}")])?;
-    let items = found["items"].as_array().cloned().unwrap_or_default();
-    let ours = items.iter().find(|n| n["metadata"]["annotations"]["tenantry.io/name"] == namespace);
-    Ok(ours.map(|n| text(n, "/metadata/name").to_owned()))
-}
-
-fn uid(host: &Cluster, name: &str) -> Result<String, Error> {
-    Ok(text(&host.get(&["virtualcluster", name, "--namespace", "default"])?, "/metadata/uid").to_owned())
-}
+use e2e::marks::{everything, host_namespace, uid};
+use e2e::{Cluster, Error, LIMIT, Tenant, must, tenant_command, text};
 
 /// `kubectl auth whoami` at a cluster's address, with a token and nothing else.
 fn who_is(cluster: &Cluster, token: &str) -> Result<String, Error> {
@@ -109,55 +89,66 @@ fn what_is_not_used_by_a_pod_stays_off_the_host() -> Result<(), Error> {
 }
 
 #[test]
-fn host_objects_that_someone_edits_or_deletes_are_put_back() -> Result<(), Error> {
-    let (tenant, host) = (Tenant::create("e2e-drift")?, Cluster::host()?);
-    tenant.cluster().kubectl(&["create", "service", "clusterip", "kept", "--tcp=80"])?;
-    let namespace = host_namespace(&host, &uid(&host, tenant.name())?, "default")?.unwrap_or_default();
-    let at = ["--namespace", namespace.as_str()];
-    host.kubectl(
-        &[&["patch", "service", "kept", "--type=merge", "--patch", r#"{"spec":{"selector":{"app":"evil"}}}"#], &at[..]]
-            .concat(),
-    )?;
-    host.eventually("the edited Service is put back", LIMIT, |host| {
-        let selector = host
-            .kubectl(&[&["get", "service", "kept", "--output", "jsonpath={.spec.selector.app}"], &at[..]].concat())?;
-        if selector == "kept" {
-            Ok(())
-        } else {
-            Err(Error::Command { command: "selector".to_owned(), stderr: selector })
-        }
-    })?;
-    host.kubectl(&[&["delete", "service", "kept"], &at[..]].concat())?;
-    host.eventually("the deleted Service is made again", LIMIT, |host| {
-        host.kubectl(&[&["get", "service", "kept"], &at[..]].concat())
-    })?;
-    Ok(())
-}
-
-#[test]
 fn deleting_a_virtual_cluster_leaves_nothing_on_the_host() -> Result<(), Error> {
     let (tenant, host) = (Tenant::create("e2e-delete")?, Cluster::host()?);
     tenant.cluster().kubectl(&["create", "namespace", "more"])?;
-    tenant.cluster().kubectl(&["create", "service", "clusterip", "some", "--tcp=80", "--namespace", "more"])?;
+    tenant.cluster().apply("more", EVERYTHING)?;
     let (uid, name) = (uid(&host, tenant.name())?, tenant.name().to_owned());
-    assert!(host_namespace(&host, &uid, "more")?.is_some());
+    let namespace = host_namespace(&host, &uid, "more")?.unwrap_or_default();
+    host.eventually("the pod is on the host with what it uses", LIMIT, |host| {
+        let there = ["pod/app", "service/some", "configmap/used", "secret/used", "persistentvolumeclaim/data"];
+        host.kubectl(&[&["get", "--namespace", namespace.as_str()], &there[..]].concat())
+    })?;
+    let before = everything(&host, &uid, &[])?;
+    assert!(before.iter().any(|o| o == &format!("namespace/{namespace}")) && before.contains("pod/app"), "{before:?}");
     tenant.delete()?;
-    let left = host.kubectl(&[
-        "get",
-        "namespaces,persistentvolumes",
-        "-l",
-        &format!("tenantry.io/tenant={uid}"),
-        "--output",
-        "name",
-    ])?;
-    assert_eq!(left, "");
-    host.eventually("the kubeconfig Secret is collected", LIMIT, |host| {
-        match host.kubectl(&["get", "secret", &format!("{name}-kubeconfig"), "--namespace", "default"]) {
-            Err(_) => Ok(()),
-            Ok(found) => Err(Error::Command { command: "get secret".to_owned(), stderr: found }),
-        }
+    let left = everything(&host, &uid, &[])?;
+    assert!(left.is_empty(), "{left:?}");
+    host.eventually("no volume is left of its claim, and its kubeconfig Secret is collected", LIMIT, |host| {
+        let volumes =
+            host.kubectl(&["get", "persistentvolumes", "--output", "jsonpath={.items[*].spec.claimRef.namespace}"])?;
+        must("volumes", !volumes.contains(&namespace), &volumes)?;
+        let secret = format!("{name}-kubeconfig");
+        let secrets =
+            host.kubectl(&["get", "secret", &secret, "--namespace", "default", "--ignore-not-found", "--output=name"])?;
+        must("the kubeconfig Secret", secrets.is_empty(), &secrets)
     })
 }
+
+const EVERYTHING: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: used}
+data: {a: b}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: used}
+stringData: {a: b}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: some}
+spec: {selector: {app: app}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: app, labels: {app: app}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: app
+    image: docker.io/library/busybox:1
+    command: [sleep, "3600"]
+    envFrom: [{configMapRef: {name: used}}]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}, {name: secret, secret: {secretName: used}}]
+"#;
 
 #[test]
 fn the_command_line_says_what_to_do() -> Result<(), Error> {
@@ -249,6 +240,31 @@ spec:
         Ok(())
     }
 
+    const FORBIDDEN: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: forbidden}
+spec:
+  hostNetwork: true
+  containers: [{name: app, image: "docker.io/library/busybox:1"}]
+"#;
+
+    #[test]
+    fn a_pod_that_the_admin_does_not_allow_says_why() -> Result<(), Error> {
+        let demo = Cluster::demo()?;
+        let namespace = demo.namespace("e2e-refused")?;
+        demo.eventually("the service account is there", LIMIT, |_| {
+            namespace.kubectl(&["get", "serviceaccount", "default"])
+        })?;
+        namespace.apply(FORBIDDEN)?;
+        demo.eventually("the pod's status tells", LIMIT, |_| {
+            let row = namespace.kubectl(&["get", "pod", "forbidden", "--no-headers"])?;
+            must("the row of the pod", row.contains("NotAllowed"), &row)?;
+            let described = namespace.kubectl(&["describe", "pod", "forbidden"])?;
+            must("its description", described.contains("spec.hostNetwork"), &described)
+        })
+    }
+
     #[test]
     fn logs_scale_and_rollout_work() -> Result<(), Error> {
         let demo = Cluster::demo()?;
@@ -269,33 +285,5 @@ spec:
         let history = namespace.kubectl(&["rollout", "history", "deployment/app"])?;
         assert!(history.lines().any(|l| l.starts_with('3')), "{history}");
         Ok(())
-    }
-
-    #[test]
-    fn a_host_pod_that_is_deleted_is_replaced_by_the_tenants_deployment() -> Result<(), Error> {
-        let (demo, host) = (Cluster::demo()?, Cluster::host()?);
-        let namespace = demo.namespace("e2e-lost")?;
-        demo.eventually("the service account is there", LIMIT, |_| {
-            namespace.kubectl(&["get", "serviceaccount", "default"])
-        })?;
-        let image = "--image=docker.io/library/busybox:1";
-        namespace.kubectl(&["create", "deployment", "app", image, "--", "sleep", "3600"])?;
-        namespace.kubectl(&["rollout", "status", "deployment/app", "--timeout=60s"])?;
-        let name = namespace.kubectl(&["get", "pods", "--output", "jsonpath={.items[0].metadata.name}"])?;
-        let host_ns = host_namespace(&host, &uid(&host, "demo")?, namespace.name())?.unwrap_or_default();
-        host.kubectl(&["delete", "pod", &name, "--namespace", &host_ns, "--grace-period=1"])?;
-        demo.eventually("another pod is ready", LIMIT, |_| {
-            let args = [
-                "get",
-                "pods",
-                "--field-selector",
-                "status.phase=Running",
-                "--output",
-                "jsonpath={.items[*].metadata.name}",
-            ];
-            let names = namespace.kubectl(&args)?;
-            let replaced = !names.is_empty() && !names.contains(&name);
-            if replaced { Ok(()) } else { Err(Error::Command { command: "get pods".to_owned(), stderr: names }) }
-        })
     }
 }
