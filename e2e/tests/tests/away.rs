@@ -44,7 +44,13 @@ mod real {
         cluster.kubectl(&["delete", "deployment", "before", "--request-timeout=5s"])?;
         server_kill()?;
         cluster.eventually("a server that starts while the host is away serves its tenants", LIMIT, |cluster| {
-            cluster.kubectl(&["create", "configmap", "written", "--from-literal=when=meanwhile", "--request-timeout=5s"])
+            cluster.kubectl(&[
+                "create",
+                "configmap",
+                "written",
+                "--from-literal=when=meanwhile",
+                "--request-timeout=5s",
+            ])
         })?;
         drop(frozen);
 

@@ -23,8 +23,26 @@ fn a_service_is_put_back_with_its_address() -> Result<(), Error> {
         let same = text(&found, "/spec/selector/app") == "kept" && found["spec"]["ports"][0]["port"] == 80;
         must("the Service", same && text(&found, "/metadata/labels/app") == "kept", found)
     })?;
-    let marks = r#"{"metadata":{"labels":{"tenantry.io/tenant":null},"annotations":{"tenantry.io/uid":"other"}}}"#;
-    host.kubectl(&[&["patch", "service", "kept", "--type=merge", "--patch", marks], &at[..]].concat())?;
+    let mark = r#"{"metadata":{"labels":{"tenantry.io/tenant":null}}}"#;
+    host.kubectl(&[&["patch", "service", "kept", "--type=merge", "--patch", mark], &at[..]].concat())?;
+    host.eventually("the Service has its mark again", LIMIT, |host| {
+        host.kubectl(
+            &[
+                &[
+                    "get",
+                    "services",
+                    "--field-selector",
+                    "metadata.name=kept",
+                    "--selector",
+                    "tenantry.io/tenant",
+                    "--output=name",
+                ],
+                &at[..],
+            ]
+            .concat(),
+        )
+        .and_then(|found| must("the Service", !found.is_empty(), &found))
+    })?;
     host.kubectl(&[&["delete", "service", "kept"], &at[..]].concat())?;
     host.eventually("the deleted Service is made again with the address that its tenant knows", LIMIT, |host| {
         let found = host.get(&[&["service", "kept"], &at[..]].concat())?;
@@ -33,13 +51,12 @@ fn a_service_is_put_back_with_its_address() -> Result<(), Error> {
 }
 
 #[test]
-fn a_namespace_gets_its_marks_and_the_admins_labels_back() -> Result<(), Error> {
+fn a_namespace_gets_its_labels_and_our_binding_back() -> Result<(), Error> {
     let (tenant, host) = (Tenant::create("e2e-drift-ns")?, Cluster::host()?);
     tenant.cluster().kubectl(&["create", "service", "clusterip", "some", "--tcp=80"])?;
     let namespace = home(&host, tenant.name())?;
     let before = host.get(&["namespace", &namespace])?;
-    let edit =
-        r#"{"metadata":{"labels":{"tenantry.io/tenant":null,"pod-security.kubernetes.io/enforce":"privileged"}}}"#;
+    let edit = r#"{"metadata":{"labels":{"kubernetes.io.ns.tenantry.io/metadata.name":"other","pod-security.kubernetes.io/enforce":"privileged"}}}"#;
     host.kubectl(&["patch", "namespace", &namespace, "--type=merge", "--patch", edit])?;
     host.eventually("the labels are put back", LIMIT, |host| {
         let found = host.get(&["namespace", &namespace])?;
