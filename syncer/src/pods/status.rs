@@ -75,8 +75,14 @@ pub fn pod_status(pod: &Value, host: &Value, rewrite: &Rewrite) -> Value {
         .filter(|c| !tenant_owns(pod, str_at(c, &["type"])))
         .map(|c| condition(c, observed.as_ref(), rewrite))
         .collect();
-    let own = list_at(ours, &["conditions"]).iter().filter(|c| tenant_owns(pod, str_at(c, &["type"])));
-    conditions.extend(own.cloned());
+    // The tenant's API says of an eviction why a pod goes; the host hears of a deletion only.
+    let evicted = |kind: &str| kind == "DisruptionTarget" && !conditions.iter().any(|c| c["type"] == kind);
+    let own = list_at(ours, &["conditions"]).iter().filter(|c| {
+        let kind = str_at(c, &["type"]);
+        tenant_owns(pod, kind) || evicted(kind)
+    });
+    let own: Vec<Value> = own.cloned().collect();
+    conditions.extend(own);
     if !conditions.is_empty() {
         status.insert("conditions".to_owned(), Value::Array(conditions));
     }

@@ -445,6 +445,25 @@ mod up {
     }
 
     #[test]
+    fn why_a_pod_is_evicted_stays_unless_the_host_knows_better() {
+        let mut pod = tenant_pod();
+        let evicted = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
+        pod["status"]["conditions"] = json!([evicted]);
+        let mut host = host_pod();
+        let last = |host: &Value| {
+            let status = pod_status(&pod, host, &Rewrite::default());
+            let found = apimachinery::meta::list_at(&status, &["conditions"])
+                .iter()
+                .filter(|c| c["type"] == "DisruptionTarget");
+            found.map(|c| c["reason"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(last(&host), ["EvictionByEvictionAPI"]);
+        host["status"]["conditions"] =
+            json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]);
+        assert_eq!(last(&host), ["PreemptionByScheduler"]);
+    }
+
+    #[test]
     fn conditions_of_readiness_gates_go_down_once() {
         let down = pod_conditions_down(&tenant_pod(), &host_pod());
         assert_eq!(down, [json!({"type": "example.com/lb", "status": "True"})]);
