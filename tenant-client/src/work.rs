@@ -136,6 +136,9 @@ impl Queue {
             inner.put_off(tenant, item.clone(), Instant::now() + delay);
         }
         inner.give_turn(tenant, self.in_flight_limit);
+        if inner.tenants.get(&tenant).is_some_and(Tenant::is_idle) {
+            inner.tenants.remove(&tenant);
+        }
         drop(inner);
         self.changed.notify_one();
         failures
@@ -157,6 +160,18 @@ impl Queue {
     /// How many items wait, over all tenants.
     pub fn len(&self) -> usize {
         self.inner.lock().tenants.values().map(|t| t.ready.len()).sum()
+    }
+}
+
+impl Tenant {
+    /// Whether there is nothing to keep in mind, so that an idle tenant costs nothing.
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+            && self.running.is_empty()
+            && self.failures.is_empty()
+            && self.later.is_empty()
+            && !self.overflowed
+            && !self.has_turn
     }
 }
 
@@ -295,6 +310,19 @@ mod tests {
             queue.done(A, &x, Some(Duration::from_secs(1)));
         }
         assert_eq!(waits, [0, 1, 2, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_for_which_nothing_is_to_be_done_costs_nothing() {
+        let queue = Queue::new(10, 8);
+        queue.add(A, item("x"));
+        queue.add_after(A, item("y"), Duration::from_secs(1));
+        for _ in 0..2 {
+            assert_eq!(queue.inner.lock().tenants.len(), 1);
+            let (_, x, _) = queue.next().await;
+            queue.done(A, &x, None);
+        }
+        assert_eq!(queue.inner.lock().tenants.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
