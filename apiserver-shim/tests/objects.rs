@@ -161,3 +161,45 @@ async fn a_budget_holds_evictions_up() {
     assert_eq!(after["status"]["disruptionsAllowed"], 0);
     assert_eq!(client.get(&format!("{pods}/p")).await.0, 404);
 }
+
+#[tokio::test]
+async fn an_autoscaler_has_two_versions() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    let v1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    let v2 = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    let target = json!({"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"});
+    let old = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 5}});
+    let (code, made) = client.post(v1, old).await;
+    assert_eq!((code, &made["apiVersion"]), (201, &json!("autoscaling/v1")), "{made}");
+    assert_eq!(
+        made["spec"],
+        json!({"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 5, "targetCPUUtilizationPercentage": 80})
+    );
+    assert_eq!(made["status"], json!({"currentReplicas": 0, "desiredReplicas": 0}));
+    let fields = &made["metadata"]["managedFields"][0];
+    assert_eq!(fields["apiVersion"], "autoscaling/v1");
+    assert_eq!(fields["fieldsV1"]["f:spec"]["f:targetCPUUtilizationPercentage"], json!({}));
+
+    let (_, new) = client.get(&format!("{v2}/h")).await;
+    let cpu = |percent: i64| json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}});
+    assert_eq!(new["spec"]["metrics"], json!([cpu(80)]));
+    assert_eq!(new["status"], json!({"desiredReplicas": 0, "currentMetrics": null}));
+
+    // What v1 cannot say is not lost when it writes.
+    let memory = json!({"type": "Resource", "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}});
+    assert_eq!(client.merge(&format!("{v2}/h"), json!({"spec": {"metrics": [memory, cpu(50)]}})).await.0, 200);
+    let (code, changed) =
+        client.merge(&format!("{v1}/h"), json!({"spec": {"targetCPUUtilizationPercentage": 70}})).await;
+    assert_eq!((code, &changed["spec"]["targetCPUUtilizationPercentage"]), (200, &json!(70)), "{changed}");
+    let (_, new) = client.get(&format!("{v2}/h")).await;
+    assert_eq!(new["spec"]["metrics"], json!([memory, cpu(70)]));
+    assert!(new["metadata"].get("annotations").is_none());
+
+    let (_, list) = client.get(v1).await;
+    assert_eq!(list["apiVersion"], "autoscaling/v1");
+    assert_eq!(list["items"][0]["spec"]["targetCPUUtilizationPercentage"], 70);
+    let annotation = &list["items"][0]["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"];
+    assert_eq!(annotation, r#"[{"type":"Resource","resource":{"name":"memory","targetAverageValue":"1Gi"}}]"#);
+}

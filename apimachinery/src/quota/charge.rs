@@ -76,7 +76,7 @@ pub fn charge(asked: &Asked<'_>, quotas: &[&Value]) -> Result<Vec<Charge>, Strin
     let mut charges = Vec::new();
     for (index, hard, used) in pertinent {
         let mut added = usage.clone();
-        if let Some(old) = asked.old.filter(|old| measure.in_scopes(&quotas[index], old)) {
+        if let Some(old) = asked.old.filter(|old| measure.in_scopes(quotas[index], old)) {
             added.subtract(&measure.usage(old, asked.now));
         }
         added.retain(|name, amount| !amount.is_zero() && hard.get(name).is_some());

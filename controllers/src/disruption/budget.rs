@@ -5,9 +5,9 @@ use apimachinery::meta::{at, list_at, str_at};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{allowed_condition, condition, pod_name};
-use crate::object::{self, deleting, int_at, set_condition};
-use crate::pods;
+use super::facts::Pod;
+use super::{allowed_condition, condition};
+use crate::object::{self, int_at, set_condition};
 
 /// How long an eviction that was granted may take to show as a deletion.
 const DELETION_TIMEOUT: SignedDuration = SignedDuration::from_secs(120);
@@ -44,7 +44,7 @@ pub(super) fn expected(budget: &Value) -> Expected {
 ///
 /// # Errors
 /// Words about a bound that is no number and no percentage.
-pub(super) fn count(budget: &Value, expected: i32, pods: &[Value], now: Timestamp) -> Result<Count, String> {
+pub(super) fn count(budget: &Value, expected: i32, pods: &[Pod], now: Timestamp) -> Result<Count, String> {
     let desired = match (bound(budget, "maxUnavailable")?, bound(budget, "minAvailable")?) {
         (Some(most), _) => (expected - scaled(&most, expected)?).max(0),
         (None, Some(least)) => scaled(&least, expected)?,
@@ -52,16 +52,16 @@ pub(super) fn count(budget: &Value, expected: i32, pods: &[Value], now: Timestam
         (None, None) => return Ok(Count::default()),
     };
     let mut count = Count { expected, desired, ..Count::default() };
-    for pod in pods.iter().filter(|p| !deleting(p)) {
-        let granted = object::time_at(budget, &["status", "disruptedPods", pod_name(pod)]);
+    for pod in pods.iter().filter(|p| !p.deleting) {
+        let granted = object::time_at(budget, &["status", "disruptedPods", &pod.name]);
         let expires = granted.map(|t| t.checked_add(DELETION_TIMEOUT).unwrap_or(t)).filter(|t| *t >= now);
         match expires {
             Some(at_latest) => {
-                let entry = budget["status"]["disruptedPods"][pod_name(pod)].clone();
-                count.disrupted.insert(pod_name(pod).to_owned(), entry);
+                let entry = budget["status"]["disruptedPods"][pod.name.as_str()].clone();
+                count.disrupted.insert(pod.name.to_string(), entry);
                 count.recheck = count.recheck.into_iter().chain([at_latest]).min();
             }
-            None => count.healthy += i32::from(pods::ready(pod)),
+            None => count.healthy += i32::from(pod.ready),
         }
     }
     Ok(count)
@@ -133,9 +133,8 @@ pub(super) fn news(budget: &Value, status: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn pod(name: &str, ready: bool) -> Value {
-        let status = if ready { "True" } else { "False" };
-        json!({"metadata": {"name": name}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": status}]}})
+    fn pod(name: &str, ready: bool) -> Pod {
+        Pod { name: name.into(), ready, ..Pod::default() }
     }
 
     fn budget(spec: Value) -> Value {
@@ -146,7 +145,7 @@ mod tests {
         "2026-01-01T00:10:00Z".parse().unwrap()
     }
 
-    fn counted(spec: Value, expected: i32, pods: &[Value]) -> (i64, i64, i64) {
+    fn counted(spec: Value, expected: i32, pods: &[Pod]) -> (i64, i64, i64) {
         let budget = budget(spec);
         let status = status(&budget, &count(&budget, expected, pods, now()).unwrap(), "t");
         let number = |key: &str| status[key].as_i64().unwrap();
@@ -179,8 +178,7 @@ mod tests {
 
     #[test]
     fn pods_that_go_are_not_healthy() {
-        let mut going = pod("a", true);
-        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:09:59Z");
+        let going = Pod { deleting: true, ..pod("a", true) };
         assert_eq!(counted(json!({"minAvailable": 1}), 2, &[going, pod("b", true)]), (1, 1, 0));
     }
 

@@ -5,6 +5,7 @@ use apimachinery::status::ApiError;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 use tenant_client::{Change, Object};
 
 use super::CALLER;
@@ -26,44 +27,52 @@ pub(super) struct Seen {
     pub(super) doomed: bool,
 }
 
-#[derive(Default, Deserialize, PartialEq, Eq)]
+/// What budgets ask of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pod {
+    pub(super) name: SmolStr,
+    /// Whether it is being deleted.
+    pub(super) deleting: bool,
+    pub(super) ready: bool,
+    /// Whether it says that it is about to go.
+    pub(super) doomed: bool,
+}
+
+#[derive(Default, Deserialize)]
 #[serde(default)]
-struct Conditions {
+struct OnlyStatus {
+    status: OnlyConditions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OnlyConditions {
     conditions: Vec<Condition>,
 }
 
-#[derive(Default, Deserialize, PartialEq, Eq)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Condition {
     r#type: String,
     status: String,
 }
 
-#[derive(Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-struct Pod {
-    status: Conditions,
-}
-
-impl Pod {
-    fn is(&self, kind: &str) -> bool {
-        self.status.conditions.iter().any(|c| c.r#type == kind && c.status == "True")
-    }
-}
-
-fn conditions(object: &Object) -> Pod {
-    serde_json::from_slice(object.stored.body()).unwrap_or_default()
+/// Reads a pod, without decoding the rest of it.
+pub(super) fn read(pod: &Object) -> Pod {
+    // A body that is no JSON is reported where it is decoded; here it has no conditions.
+    let OnlyStatus { status } = serde_json::from_slice(pod.stored.body()).unwrap_or_default();
+    let is = |kind: &str| status.conditions.iter().any(|c| c.r#type == kind && c.status == "True");
+    Pod { name: pod.name.clone(), deleting: pod.stored.deleting(), ready: is("Ready"), doomed: is(TARGET) }
 }
 
 /// Reads a change of a pod.
 pub(super) fn seen(change: &Change) -> Seen {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return Seen { counts: true, doomed: false } };
-    let (before, after) = (conditions(old), conditions(new));
+    let (before, after) = (read(old), read(new));
     let same = old.stored.labels().eq(new.stored.labels())
         && old.stored.owners().eq(new.stored.owners())
-        && old.stored.deleting() == new.stored.deleting()
-        && before.is("Ready") == after.is("Ready");
-    Seen { counts: !same, doomed: !new.stored.deleting() && after.is(TARGET) && !before.is(TARGET) }
+        && (before.deleting, before.ready) == (after.deleting, after.ready);
+    Seen { counts: !same, doomed: !after.deleting && after.doomed && !before.doomed }
 }
 
 /// Takes back the announcement of an eviction that did not come.
@@ -71,7 +80,7 @@ pub(super) async fn reprieve(context: &Context, key: Key<'_>) -> Result<Again, A
     let pods = resource("", "pods");
     let Some(pod) = context.get(key, &pods, key.name).await? else { return Ok(None) };
     let now = context.now();
-    match stale(&pod, now) {
+    match stale(&pod) {
         None => Ok(None),
         Some(at) if at > now => Ok(Some(seconds(at.as_second() - now.as_second() + 1))),
         Some(_) => {
@@ -91,7 +100,7 @@ pub(super) async fn reprieve(context: &Context, key: Key<'_>) -> Result<Again, A
 }
 
 /// When the announcement of a pod's end is no longer to be believed, if it has one.
-fn stale(pod: &Value, _now: Timestamp) -> Option<Timestamp> {
+fn stale(pod: &Value) -> Option<Timestamp> {
     if deleting(pod) || finished(pod) || meta::name(pod).is_empty() {
         return None;
     }
@@ -102,4 +111,24 @@ fn stale(pod: &Value, _now: Timestamp) -> Option<Timestamp> {
     }
     let since = time_at(condition, &["lastTransitionTime"])?;
     since.checked_add(STALE_AFTER).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_believed_for_two_minutes() {
+        let pod = |reason: &str, phase: &str| {
+            json!({"metadata": {"name": "p"}, "status": {"phase": phase, "conditions": [{"type": TARGET,
+                "status": "True", "reason": reason, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
+        };
+        let until = Some("2026-01-01T00:02:00Z".parse().unwrap());
+        assert_eq!(stale(&pod("EvictionByEvictionAPI", "Running")), until);
+        assert_eq!(stale(&pod("TerminationByKubelet", "Running")), None);
+        assert_eq!(stale(&pod("EvictionByEvictionAPI", "Failed")), None);
+        let mut going = pod("EvictionByEvictionAPI", "Running");
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(stale(&going), None);
+    }
 }

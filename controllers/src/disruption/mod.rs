@@ -8,7 +8,7 @@ mod facts;
 mod scale;
 
 use apimachinery::gvk::GroupVersionKind;
-use apimachinery::meta::{self, at, str_at};
+use apimachinery::meta::{self, at};
 use apimachinery::selector::LabelSelector;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
@@ -139,11 +139,8 @@ async fn count(context: &Context, key: Key<'_>, budget: &Value, scales: &Scales)
         }
     };
     let expected = i32::try_from(expected).unwrap_or(i32::MAX);
-    let mut values = Vec::with_capacity(pods.len());
-    for pod in &pods {
-        values.push(pod.to_value()?);
-    }
-    budget::count(budget, expected, &values, context.now()).map_err(Failure::Spec)
+    let pods: Vec<facts::Pod> = pods.iter().map(facts::read).collect();
+    budget::count(budget, expected, &pods, context.now()).map_err(Failure::Spec)
 }
 
 /// Said once for each generation of a budget.
@@ -168,9 +165,4 @@ fn condition(status: &str, reason: &str, message: &str, generation: Option<i64>)
         condition["observedGeneration"] = json!(generation);
     }
     condition
-}
-
-/// `metadata.name`, or what stands in for it in messages.
-fn pod_name(pod: &Value) -> &str {
-    str_at(pod, &["metadata", "name"])
 }

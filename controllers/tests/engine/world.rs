@@ -64,11 +64,21 @@ pub struct World {
 impl World {
     /// A virtual cluster with the namespace `default` and all controllers.
     pub async fn start() -> Self {
+        Self::start_with(jiff::SignedDuration::ZERO, true).await
+    }
+
+    /// One whose controllers' clock is ahead, and whose controllers are ours or somebody else's.
+    pub async fn start_with(ahead: jiff::SignedDuration, ours: bool) -> Self {
         let store = Arc::new(store::Embedded::in_memory().unwrap());
         let server = ApiServer::new(Parts::new(store, Arc::new(SystemClock), None, Arc::new(Everyone)));
         let client = server.client(Arc::new(OneTenant(watch::channel(0).0)));
         let stop = CancellationToken::new();
-        let controllers = Controllers::new(Arc::clone(&client), jiff::Timestamp::now, |_| true, &Config::default());
+        let controllers = Controllers::new(
+            Arc::clone(&client),
+            move || jiff::Timestamp::now() + ahead,
+            move |_| ours,
+            &Config::default(),
+        );
         tokio::spawn(controllers.run(stop.clone()));
         let world = Self { client, _stop: stop.drop_guard() };
         for namespace in ["default", "kube-system"] {

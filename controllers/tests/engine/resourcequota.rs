@@ -1,11 +1,8 @@
 //! Quotas count what is there: from the moment they are made, as it comes, and as it goes.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod world;
-
 use serde_json::{Value, json};
-use world::World;
+
+use super::world::World;
 
 const QUOTAS: &str = "resourcequotas";
 

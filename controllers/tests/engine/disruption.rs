@@ -1,11 +1,8 @@
 //! Disruption budgets hold evictions up as their counts say.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod world;
-
 use serde_json::{Value, json};
-use world::World;
+
+use super::world::World;
 
 const BUDGETS: &str = "poddisruptionbudgets.policy";
 

@@ -1,11 +1,8 @@
 //! Cluster roles hold what the roles that they select hold.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod world;
-
 use serde_json::{Value, json};
-use world::World;
+
+use super::world::World;
 
 const ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 

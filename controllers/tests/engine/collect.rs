@@ -1,11 +1,9 @@
 //! What is deleted goes when nothing holds it any more.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+use jiff::SignedDuration;
+use serde_json::{Value, json};
 
-mod world;
-
-use serde_json::json;
-use world::World;
+use super::world::World;
 
 #[tokio::test]
 async fn pods_that_own_each_other_in_a_circle_all_go() {
@@ -51,4 +49,29 @@ async fn storage_objects_go_when_nobody_uses_them() {
             world.get("persistentvolumeclaims", "default", "c").await.is_none().then_some(())
         })
         .await;
+}
+
+fn event(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "reason": "r", "involvedObject": {"namespace": "default", "kind": "Pod", "name": "p"}})
+}
+
+#[tokio::test]
+async fn events_end_after_an_hour_whoever_runs_the_controllers() {
+    let world = World::start_with(SignedDuration::from_mins(61), false).await;
+    for name in ["a", "b"] {
+        world.create("events", "default", event(name)).await.unwrap();
+        world.until("it ends", async || world.get("events", "default", name).await.is_none().then_some(())).await;
+    }
+    // Nothing else is done for such a tenant.
+    assert!(world.list("serviceaccounts", "kube-system").await.is_empty());
+}
+
+#[tokio::test]
+async fn events_stay_for_an_hour() {
+    let world = World::start_with(SignedDuration::from_mins(59), true).await;
+    world.create("events", "default", event("a")).await.unwrap();
+    // Controllers look at changes in their order: when the later one has been seen, the event has been.
+    world.create("namespaces", "", json!({"metadata": {"name": "n"}})).await.unwrap();
+    world.until("an account", async || world.get("serviceaccounts", "n", "default").await).await;
+    assert!(world.get("events", "default", "a").await.is_some());
 }
