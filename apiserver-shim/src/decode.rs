@@ -2,6 +2,7 @@
 
 use apimachinery::builtin;
 use apimachinery::codec::{self, Canonical, Format, Limits};
+use apimachinery::field::{Errors, Path};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::meta;
 use apimachinery::patch::PatchType;
@@ -41,6 +42,16 @@ pub(crate) fn object_of(
     encoding: Encoding,
 ) -> Result<Value, ApiError> {
     read(call, kind, &schema_of(kind)?, bytes, encoding)
+}
+
+/// Records in an object that is answered, not stored, who posted it.
+///
+/// # Errors
+/// 500 for a kind without a schema.
+pub(crate) fn owned(call: &Call, kind: &GroupVersionKind, object: Value) -> Result<Value, ApiError> {
+    let schema = schema_of(kind)?;
+    let now = call.now_text();
+    Ok(crate::ownership::record_post(kind, &schema, object, &call.manager, &now, &call.subresource))
 }
 
 /// Makes an object of the call's resource canonical.
@@ -151,7 +162,7 @@ fn canonical(
     if let Some(custom) = call.resource.definition.as_ref().filter(|_| call.resource.gvk == *kind) {
         let parsed = codec::parse(format(encoding), bytes, limits)?;
         let given = TypeMeta::of(&parsed.value);
-        check_kind(&given.kind_or(kind), kind)?;
+        check_custom_kind(&given, kind, &parsed.value, bytes)?;
         let decoded = custom.decode(parsed.value)?;
         let mut strict = decoded.strict;
         strict.extend(parsed.duplicates);
@@ -203,7 +214,10 @@ fn is_options(kind: &GroupVersionKind) -> bool {
 
 /// Refuses an object that is of another kind than the request is for.
 fn check_kind(found: &GroupVersionKind, kind: &GroupVersionKind) -> Result<(), ApiError> {
-    if found == kind {
+    // Clients of the old version of evictions are still served; nothing but the version differs.
+    let is_old_eviction =
+        kind.kind == "Eviction" && found.kind == "Eviction" && found.api_version() == "policy/v1beta1";
+    if found == kind || is_old_eviction {
         return Ok(());
     }
     let known = builtin::kind_schema(found).is_some();
@@ -230,6 +244,27 @@ fn check_kind(found: &GroupVersionKind, kind: &GroupVersionKind) -> Result<(), A
         )
     };
     Err(codec::cannot_be_handled(found, &kind.kind, &why))
+}
+
+/// Refuses a custom object that is of another kind than the request is for, or does not say of which.
+fn check_custom_kind(given: &TypeMeta, kind: &GroupVersionKind, value: &Value, bytes: &[u8]) -> Result<(), ApiError> {
+    if given.kind.is_empty() {
+        return Err(codec::unrecognised(&kind.kind, &format!("Object 'Kind' is missing in '{value}'"), bytes));
+    }
+    if given.api_version != kind.api_version().as_str() {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            given.api_version,
+            kind.api_version()
+        )));
+    }
+    if given.kind != kind.kind.as_str() {
+        let mut errors = Errors::default();
+        errors.invalid_str(&Path::new("kind"), &given.kind, &format!("must be {}", kind.kind));
+        let found = GroupVersionKind::new(kind.group.clone(), kind.version.clone(), given.kind.as_str());
+        return Err(ApiError::invalid(&found, meta::name(value), &errors));
+    }
+    Ok(())
 }
 
 /// The Go package of a kind's internal form, as messages of the stock server have it.

@@ -94,7 +94,11 @@ impl Encoder {
         if self.splice {
             return Ok(self.splice_list(listing));
         }
-        let metadata = list_metadata(listing);
+        let mut metadata = list_metadata(listing);
+        if self.resource.custom && self.accepted.form == As::Object && metadata.get("continue").is_none() {
+            // Lists of custom resources are no Go type that would leave an empty token out.
+            metadata["continue"] = json!("");
+        }
         let mut items = Vec::with_capacity(listing.items.len());
         for live in &listing.items {
             items.push(from_storage(&self.resource, live.to_value()?)?);

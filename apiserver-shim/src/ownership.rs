@@ -82,6 +82,46 @@ pub(crate) fn apply(
     with_target(resource, subresource, now, |target| apply::apply(target, &resource.gvk, live, config, manager, force))
 }
 
+/// Records in a `Scale` who changed it.
+pub(crate) fn record_scale(
+    kind: &GroupVersionKind,
+    schema: &KindSchema,
+    live: &Value,
+    scale: &mut Value,
+    manager: &str,
+    now: &str,
+) {
+    let api_version = kind.api_version();
+    let reset = ResetFields::default();
+    let target = target_of(schema, &api_version, "scale", &reset, now);
+    apply::record_update(&target, Some(live), scale, manager);
+}
+
+/// Records who posted an object of a kind that is not stored.
+pub(crate) fn record_post(
+    kind: &GroupVersionKind,
+    schema: &KindSchema,
+    mut object: Value,
+    manager: &str,
+    now: &str,
+    subresource: &str,
+) -> Value {
+    let api_version = kind.api_version();
+    let reset = ResetFields::default();
+    apply::record_update(&target_of(schema, &api_version, subresource, &reset, now), None, &mut object, manager);
+    object
+}
+
+fn target_of<'a>(
+    schema: &'a KindSchema,
+    api_version: &'a str,
+    subresource: &'a str,
+    reset_fields: &'a ResetFields,
+    now: &'a str,
+) -> Target<'a> {
+    Target { kind: schema, api_version, subresource, reset_fields, versions: &OneVersion, now }
+}
+
 /// What an applied `Scale` makes of the present one, with its managed fields.
 ///
 /// # Errors
@@ -96,14 +136,8 @@ pub(crate) fn apply_scale(
     now: &str,
 ) -> Result<Value, ApiError> {
     let api_version = kind.api_version();
-    let target = Target {
-        kind: schema,
-        api_version: &api_version,
-        subresource: "scale",
-        reset_fields: &ResetFields::default(),
-        versions: &OneVersion,
-        now,
-    };
+    let reset = ResetFields::default();
+    let target = target_of(schema, &api_version, "scale", &reset, now);
     apply::apply(&target, kind, Some(live), config, manager, force)
 }
 

@@ -146,7 +146,7 @@ fn go_kind(value: &Value) -> &'static str {
 }
 
 /// What the stock server says of a body that names no kind.
-fn unrecognised(kind: &str, why: &str, body: &[u8]) -> ApiError {
+pub fn unrecognised(kind: &str, why: &str, body: &[u8]) -> ApiError {
     ApiError::bad_request(format!(
         "the object provided is unrecognized (must be of type {kind}): {why} ({})",
         summary(body)

@@ -282,6 +282,11 @@ fn check_selectable(version: &Value, path: &Path, errors: &mut Errors) {
             errors.required(&at, "");
             continue;
         }
+        if !json_path.starts_with(['.', '[']) {
+            let says = format!("is an invalid path: expected [ or . but got: {json_path}");
+            errors.invalid_str(&at, json_path, &says);
+            continue;
+        }
         let steps = json_path.trim_start_matches('.').split('.');
         let step = |schema: &'_ Value, name: &str| schema.get("properties").and_then(|p| p.get(name)).cloned();
         let found = steps.fold(schema.cloned(), |schema, name| schema.and_then(|s| step(&s, name)));

@@ -225,7 +225,8 @@ static DAEMON_SETS: Kind = Kind {
 static DEPLOYMENTS: Kind = Kind {
     warnings: workload::replicas_warnings,
     prepare_create: workload::workload_prepare_create,
-    prepare_update: workload::workload_prepare_update,
+    prepare_update: workload::deployment_prepare_update,
+    counted_fields: &["spec", "metadata.annotations"],
     validate: workload::deployment_validate,
     validate_update: Some(workload::deployment_validate_update),
     default: workload::deployment_default,

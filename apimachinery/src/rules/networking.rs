@@ -205,7 +205,10 @@ pub(super) fn ingress_class_validate_update(
 ) {
     let (class, was) = (At::root(new), At::root(old));
     let (spec, old_spec) = (class.field("spec"), was.field("spec"));
-    spec.field("controller").immutable(errors, old_spec.field("controller").value());
+    let controller = spec.field("controller");
+    if controller.str() != old_spec.field("controller").str() {
+        controller.invalid_str(errors, "field is immutable");
+    }
     ingress_class_validate(new, errors);
 }
 

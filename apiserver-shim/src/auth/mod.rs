@@ -8,7 +8,7 @@ pub mod identity;
 pub mod impersonate;
 pub(crate) mod objects;
 mod oidc;
-mod reviews;
+pub(crate) mod reviews;
 pub mod token;
 pub mod user;
 

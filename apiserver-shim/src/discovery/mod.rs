@@ -48,7 +48,7 @@ pub(crate) async fn serve(exchange: &Exchange) -> Result<Response<Body>, ApiErro
         ["api"] | ["apis"] => root(exchange, segments[0] == "api"),
         ["api", version] => match legacy::resources(catalog, tenant, "", version) {
             Some(list) => document(exchange, &list),
-            None => Ok(respond::no_such_path()),
+            None => Err(no_such_resource()),
         },
         ["apis", group] => match legacy::group(catalog, tenant, group) {
             Some(found) => document(exchange, &found),
@@ -56,12 +56,7 @@ pub(crate) async fn serve(exchange: &Exchange) -> Result<Response<Body>, ApiErro
         },
         ["apis", group, version] => match legacy::resources(catalog, tenant, group, version) {
             Some(list) => document(exchange, &list),
-            None if legacy::group(catalog, tenant, group).is_some() => {
-                let message = "the server could not find the requested resource";
-                let mut error = ApiError::new(404, "NotFound", message);
-                error.empty_details = true;
-                Err(error)
-            }
+            None if legacy::group(catalog, tenant, group).is_some() => Err(no_such_resource()),
             None => Ok(respond::no_such_path()),
         },
         ["version"] => Ok(version()),
@@ -74,6 +69,12 @@ pub(crate) async fn serve(exchange: &Exchange) -> Result<Response<Body>, ApiErro
             None => Ok(respond::no_such_path()),
         },
     }
+}
+
+fn no_such_resource() -> ApiError {
+    let mut error = ApiError::new(404, "NotFound", "the server could not find the requested resource");
+    error.empty_details = true;
+    error
 }
 
 fn known_path(exchange: &Exchange, segments: &[&str]) -> bool {

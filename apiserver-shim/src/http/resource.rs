@@ -26,7 +26,7 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
     let catalog = exchange.registry().catalog();
     let tenant = exchange.origin.tenant;
     let Some(resource) = catalog.find(tenant, &info.gvr()) else {
-        return if catalog.has_group(tenant, &info.group) {
+        return if apimachinery::builtin::groups().iter().any(|group| group.name == info.group) {
             Err(no_such_resource())
         } else {
             Ok(respond::no_such_path())
@@ -41,7 +41,10 @@ pub(super) async fn serve(exchange: Exchange, request: Request<Body>) -> Result<
         return Err(no_such_resource());
     }
     if !info.subresource.is_empty() && resource.subresource(&info.subresource).is_none() {
-        return Err(no_such_resource());
+        return Err(match resource.custom {
+            true => ApiError::not_found(&resource.group_resource(), &info.name),
+            false => no_such_resource(),
+        });
     }
     if stream::is_stream(&resource, &info.subresource) {
         let mut call = Call::new(tenant, exchange.user.clone(), resource.clone(), exchange.shared.clock.now());
@@ -230,7 +233,11 @@ async fn create(exchange: &Exchange, mut call: Call, body: Body) -> Result<Respo
             Some(sub) => sub.gvk.clone(),
             None => call.resource.gvk.clone(),
         };
-        let posted = decode::object_of(&call, &kind, &bytes, encoding)?;
+        let mut posted = decode::object_of(&call, &kind, &bytes, encoding)?;
+        if special::is_echoed(&call) {
+            special::default_posted(&call, &mut posted);
+            posted = decode::owned(&call, &kind, posted)?;
+        }
         let (code, answer) = special::post(&exchange.shared, &call, posted).await?;
         return Ok(object(exchange, &encoder, code, encoder.object(answer)?));
     }

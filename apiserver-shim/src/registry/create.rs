@@ -7,7 +7,7 @@ use apimachinery::builtin;
 use apimachinery::field::Errors;
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::meta;
-use apimachinery::rules::{Part, WriteContext};
+use apimachinery::rules::{Part, Rules, WriteContext};
 use apimachinery::status::ApiError;
 use serde_json::{Value, json};
 use store::{Precondition, StoreError};
@@ -75,6 +75,13 @@ impl Registry {
         if rules.has_generation() || call.resource.custom {
             fields.insert("generation".to_owned(), json!(1));
         }
+        let context = WriteContext { part: Part::Main, now: &now, user: requester(&call.user) };
+        if special::asks_the_host(call) {
+            // What is invalid is refused before anything is made on the host.
+            let mut draft = object.clone();
+            rules.prepare_create(&mut draft, &context);
+            refuse_invalid(call, rules, &kind, &draft)?;
+        }
         special::before_create(self, call, &mut object).await?;
         if call.resource.subresource("status").is_some()
             && !rules.status_on_create()
@@ -83,19 +90,13 @@ impl Registry {
             fields.remove("status");
             settle(&kind, fields);
         }
-        let context = WriteContext { part: Part::Main, now: &now, user: requester(&call.user) };
         rules.prepare_create(&mut object, &context);
-        let mut errors = Errors::default();
-        metadata::validate(&object, &call.resource, rules.name_rule(), &mut errors);
-        match &call.resource.definition {
-            Some(custom) => custom.validate(&object, None, &mut errors),
-            None => rules.validate(&object, &mut errors),
-        }
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(&call.resource.gvk, meta::name(&object), &errors));
-        }
+        refuse_invalid(call, rules, &kind, &object)?;
         for warning in rules.warnings(&object, None) {
             call.warn(warning);
+        }
+        if call.resource.custom {
+            metadata::warn_of_finalizers(call, &object, None);
         }
         let request = admission::Request::new(self, call, Operation::Create, Some(object), None);
         admission::validate(self.admission(), &request).await?;
@@ -124,6 +125,17 @@ impl Registry {
             Err(Failed::Store(e)) => Err(store_error(e)),
         }
     }
+}
+
+/// Refuses a new object that breaks the rules of its kind or of metadata.
+fn refuse_invalid(call: &Call, rules: &dyn Rules, kind: &GroupVersionKind, object: &Value) -> Result<(), ApiError> {
+    let mut errors = Errors::default();
+    metadata::validate(object, &call.resource, rules.name_rule(), &mut errors);
+    match &call.resource.definition {
+        Some(custom) => custom.validate(object, None, &mut errors),
+        None => rules.validate(object, &mut errors),
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(kind, meta::name(object), &errors)) }
 }
 
 fn exists(call: &Call, name: &str, generated: bool, current: Option<store::Record>) -> ApiError {

@@ -37,6 +37,7 @@ impl Registry {
     /// # Errors
     /// 404 if there is none, 409 if a precondition does not hold.
     pub async fn delete(&self, call: &Call, options: &DeleteOptions) -> Result<Deleted, ApiError> {
+        warn_of_orphans(call, options);
         for _ in 0..ATTEMPTS {
             if let Some(deleted) = self.delete_once(call, options).await? {
                 return Ok(deleted);
@@ -95,6 +96,7 @@ impl Registry {
         query: &ListQuery,
         options: &DeleteOptions,
     ) -> Result<Listing, ApiError> {
+        warn_of_orphans(call, options);
         let mut query = query.clone();
         let limited = query.limit > 0;
         if !limited {
@@ -207,6 +209,11 @@ fn graceful(call: &Call, options: &DeleteOptions, fields: &mut Map<String, Value
 /// Marks an object that waits for its finalizers.
 fn mark(call: &Call, fields: &mut Map<String, Value>) {
     let before = fields.get("deletionTimestamp").and_then(Value::as_str).and_then(|t| t.parse::<Timestamp>().ok());
+    if call.resource.gvr.group == "apiextensions.k8s.io" {
+        // A definition goes its own way: the deletion is no change of it, and has no grace.
+        fields.entry("deletionTimestamp").or_insert_with(|| Value::String(call.now_text()));
+        return;
+    }
     if before.is_none() {
         count_generation(fields);
     }
@@ -219,6 +226,14 @@ fn mark(call: &Call, fields: &mut Map<String, Value>) {
 fn count_generation(fields: &mut Map<String, Value>) {
     if let Some(generation) = fields.get("generation").and_then(Value::as_i64).filter(|g| *g > 0) {
         fields.insert("generation".to_owned(), json!(generation + 1));
+    }
+}
+
+/// Jobs leave their pods behind unless they are told otherwise, which surprises people.
+fn warn_of_orphans(call: &Call, options: &DeleteOptions) {
+    let silent = options.orphan_dependents.is_none() && options.propagation_policy.is_none();
+    if silent && call.resource.gvr.group == "batch" && call.resource.gvr.resource == "jobs" {
+        call.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning");
     }
 }
 

@@ -215,7 +215,11 @@ impl ListQuery {
             {
                 continue;
             }
-            rules.field_label(&term.field).map_err(ApiError::bad_request)?;
+            let known = rules.field_label(&term.field);
+            if call.resource.custom && known.is_err() {
+                return Err(ApiError::bad_request(format!("field label not supported: {}", term.field)));
+            }
+            known.map_err(ApiError::bad_request)?;
         }
         Ok(())
     }

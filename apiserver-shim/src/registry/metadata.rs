@@ -248,6 +248,20 @@ fn standard_finalizers(metadata: &Map<String, Value>, path: &Path, errors: &mut 
     }
 }
 
+/// Custom objects may have any finalizer; one without a domain is frowned upon when it is new.
+pub(super) fn warn_of_finalizers(call: &Call, new: &Value, old: Option<&Value>) {
+    let before = old.map(|old| meta::list_at(old, &["metadata", "finalizers"])).unwrap_or_default();
+    let fresh = meta::list_at(new, &["metadata", "finalizers"]).iter().filter(|f| !before.contains(f));
+    for name in fresh.filter_map(Value::as_str) {
+        if !name.contains('/') && !matches!(name, ORPHAN | FOREGROUND | "kubernetes") {
+            call.warn(format!(
+                "metadata.finalizers: {}: prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers",
+                quote(name)
+            ));
+        }
+    }
+}
+
 fn managed_fields(metadata: &Map<String, Value>, path: &Path, errors: &mut Errors) {
     let entries = metadata.get("managedFields").and_then(Value::as_array);
     for (i, entry) in entries.into_iter().flatten().enumerate() {

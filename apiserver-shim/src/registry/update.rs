@@ -173,25 +173,20 @@ impl Registry {
         let now = call.now_text();
         let part = if call.subresource.is_empty() { Part::Main } else { Part::Subresource(&call.subresource) };
         keep_other_parts(call, part, &mut new, old);
-        special::before_update(self, call, &mut new, old).await?;
         let context = WriteContext { part, now: &now, user: requester(&call.user) };
+        if special::asks_the_host(call) {
+            // What is invalid is refused before anything is changed on the host.
+            let mut draft = new.clone();
+            rules.prepare_update(&mut draft, old, &context);
+            refuse_invalid(call, rules, &draft, old, &context)?;
+        }
+        special::before_update(self, call, &mut new, old).await?;
         rules.prepare_update(&mut new, old, &context);
         count_generation(call, rules, part, &mut new, old);
 
-        let mut errors = Errors::default();
-        metadata::validate(&new, &call.resource, NameRule::PathSegment, &mut errors);
-        metadata::validate_update(&new, old, &mut errors);
-        if !call.resource.custom {
-            // The rules of built-in kinds check metadata once more; clients see the causes twice.
-            metadata::validate_update(&new, old, &mut errors);
-        }
-        match &call.resource.definition {
-            Some(custom) if part.is("status") => custom.validate_status(&new, old, &mut errors),
-            Some(custom) => custom.validate(&new, Some(old), &mut errors),
-            None => rules.validate_update(&new, old, &context, &mut errors),
-        }
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(&call.resource.gvk, &call.name, &errors));
+        refuse_invalid(call, rules, &new, old, &context)?;
+        if call.resource.custom {
+            metadata::warn_of_finalizers(call, &new, Some(old));
         }
         for warning in rules.warnings(&new, Some(old)) {
             call.warn(warning);
@@ -258,7 +253,7 @@ impl Registry {
             errors.0.push(apimachinery::field::Error {
                 kind: apimachinery::field::ErrorType::Invalid,
                 field: path.as_str().to_owned(),
-                body: "Invalid value: 0x0: must be specified for an update".to_owned(),
+                body: "Invalid value: 0: must be specified for an update".to_owned(),
             });
             let mut kind = call.resource.gvk.clone();
             kind.kind = call.resource.gvr.resource.clone();
@@ -283,6 +278,32 @@ pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), ApiError> {
     } else {
         format!("the name of the object ({name}) does not match the name on the URL ({})", call.name)
     }))
+}
+
+/// Refuses a change that breaks the rules of its kind or of metadata.
+fn refuse_invalid(
+    call: &Call,
+    rules: &dyn Rules,
+    new: &Value,
+    old: &Value,
+    context: &WriteContext<'_>,
+) -> Result<(), ApiError> {
+    let mut errors = Errors::default();
+    metadata::validate(new, &call.resource, NameRule::PathSegment, &mut errors);
+    metadata::validate_update(new, old, &mut errors);
+    if !call.resource.custom {
+        // The rules of built-in kinds check metadata once more; clients see the causes twice.
+        metadata::validate_update(new, old, &mut errors);
+    }
+    match &call.resource.definition {
+        Some(custom) if context.part.is("status") => custom.validate_status(new, old, &mut errors),
+        Some(custom) => custom.validate(new, Some(old), &mut errors),
+        None => rules.validate_update(new, old, context, &mut errors),
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(&place::storage_kind(&call.resource), &call.name, &errors))
 }
 
 /// Whether the last finalizer of an object that waits for deletion went away.

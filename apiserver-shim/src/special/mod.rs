@@ -15,7 +15,7 @@ use std::sync::Arc;
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::registry::{Call, DeleteOptions, Patch, Registry};
 use crate::server::Shared;
@@ -42,6 +42,11 @@ pub(crate) async fn before_create(registry: &Registry, call: &Call, object: &mut
         services::allot(registry, call, object, None).await?;
     }
     Ok(())
+}
+
+/// Whether writing an object of this resource makes something on the host.
+pub(crate) fn asks_the_host(call: &Call) -> bool {
+    is(call, "", "services") && call.subresource.is_empty()
 }
 
 /// Sets what must be allotted before an object is changed.
@@ -118,6 +123,22 @@ impl Posts {
 /// Whether objects of a resource are asked about and never stored.
 pub(crate) fn is_virtual(call: &Call) -> bool {
     !call.resource.allows("get") || is(call, "", "bindings")
+}
+
+/// Whether a post is answered with the object that was posted, who owns its fields included.
+pub(crate) fn is_echoed(call: &Call) -> bool {
+    match (call.resource.gvr.group.as_str(), call.resource.gvr.resource.as_str(), call.subresource.as_str()) {
+        ("authorization.k8s.io", resource, "") => resource != "selfsubjectrulesreviews",
+        ("authentication.k8s.io", "tokenreviews", "") | ("", "serviceaccounts", "token") => true,
+        _ => false,
+    }
+}
+
+/// Fills in what was left out of an object that is posted and not stored.
+pub(crate) fn default_posted(call: &Call, object: &mut Value) {
+    if call.subresource == "token" && object["spec"]["expirationSeconds"].is_null() {
+        object["spec"]["expirationSeconds"] = json!(crate::auth::reviews::token_request::DEFAULT_SECONDS);
+    }
 }
 
 /// Answers a post to a subresource, or to what is never stored.

@@ -1,12 +1,12 @@
 //! `scale`: the replicas of an object, seen as `autoscaling/v1` `Scale`.
 
-use apimachinery::apply;
 use apimachinery::field::{Errors, Path};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::meta;
 use apimachinery::patch::PatchType;
 use apimachinery::selector::LabelSelector;
 use apimachinery::status::ApiError;
+use apimachinery::{apply, builtin};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
@@ -33,7 +33,7 @@ pub(super) async fn put(registry: &Registry, call: &Call, scale: Value) -> Resul
         )));
     }
     let change = |live: Option<&Value>| match live {
-        Some(live) => scaled(call, &kind, live, &scale),
+        Some(live) => scaled(call, &kind, live, &owned(call, &kind, live)?, &scale),
         None => Err(ApiError::not_found(&call.resource.group_resource(), &call.name)),
     };
     let uid = meta::uid(&scale);
@@ -48,18 +48,13 @@ pub(super) async fn patch(registry: &Registry, call: &Call, patch: &Patch) -> Re
         let Some(live) = live else {
             return Err(ApiError::not_found(&call.resource.group_resource(), &call.name));
         };
-        let mut before = project(call, &kind, live)?;
+        let before = owned(call, &kind, live)?;
         if patch.kind == PatchType::Apply {
-            let paths = replicas_paths(call);
-            let version = call.resource.gvk.api_version();
-            apply::scale_to_subresource(live, &mut before, &paths).map_err(ApiError::internal)?;
             let scale = crate::decode::applied_scale(call, &kind, &before, &patch.value, patch.force)?;
-            let mut new = with_replicas(call, &kind, live, &scale)?;
-            apply::scale_to_parent(&mut new, &scale, &version, &paths).map_err(ApiError::internal)?;
-            return Ok(new);
+            return parent(call, &kind, live, &scale);
         }
         let scale = crate::decode::patched_as(call, &kind, &before, patch)?;
-        scaled(call, &kind, live, &scale)
+        scaled(call, &kind, live, &before, &scale)
     };
     let updated = registry.modify(call, None, false, &change).await?;
     project(call, &kind, &from_storage(&call.resource, updated.object)?)
@@ -74,9 +69,38 @@ fn replicas_paths(call: &Call) -> Vec<(SmolStr, Vec<SmolStr>)> {
     vec![(call.resource.gvk.api_version(), path)]
 }
 
-/// The object with the replicas of a scale, and who changed them.
-fn scaled(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> Result<Value, ApiError> {
-    Ok(recorded(call, live, with_replicas(call, kind, live, scale)?, scale))
+/// The scale of an object, with its managed fields.
+fn owned(call: &Call, kind: &GroupVersionKind, live: &Value) -> Result<Value, ApiError> {
+    let mut scale = project(call, kind, live)?;
+    apply::scale_to_subresource(live, &mut scale, &replicas_paths(call)).map_err(ApiError::internal)?;
+    Ok(scale)
+}
+
+/// The object with the replicas of a scale, and who changed them. `before` is its present scale.
+fn scaled(
+    call: &Call,
+    kind: &GroupVersionKind,
+    live: &Value,
+    before: &Value,
+    scale: &Value,
+) -> Result<Value, ApiError> {
+    let mut scale = scale.clone();
+    let schema = builtin::kind_schema(kind).ok_or_else(|| ApiError::internal("no schema of a scale"))?;
+    crate::ownership::record_scale(kind, &schema, before, &mut scale, &call.manager, &call.now_text());
+    let mut new = parent(call, kind, live, &scale)?;
+    let given = meta::text(&scale, "resourceVersion");
+    if !given.is_empty() {
+        new["metadata"]["resourceVersion"] = json!(given);
+    }
+    Ok(new)
+}
+
+/// The object with the replicas and managed fields of a scale.
+fn parent(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let mut new = with_replicas(call, kind, live, scale)?;
+    let version = call.resource.gvk.api_version();
+    apply::scale_to_parent(&mut new, scale, &version, &replicas_paths(call)).map_err(ApiError::internal)?;
+    Ok(new)
 }
 
 /// The object with the replicas of a scale.
@@ -95,14 +119,6 @@ fn with_replicas(call: &Call, kind: &GroupVersionKind, live: &Value, scale: &Val
     let mut new = live.clone();
     new["spec"]["replicas"] = json!(replicas);
     Ok(new)
-}
-
-fn recorded(call: &Call, live: &Value, mut new: Value, scale: &Value) -> Value {
-    let given = meta::text(scale, "resourceVersion");
-    if !given.is_empty() {
-        new["metadata"]["resourceVersion"] = json!(given);
-    }
-    crate::ownership::record_update(&call.resource, live, new, &call.manager, &call.now_text(), &call.subresource)
 }
 
 fn project(call: &Call, kind: &GroupVersionKind, object: &Value) -> Result<Value, ApiError> {

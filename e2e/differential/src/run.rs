@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::compare::compare;
 use crate::corpus::{Case, Step, Subject};
-use crate::play::{Answer, PlayError, Side};
+use crate::play::{Answer, PlayError, Side, Stage};
 use crate::verdict::{Verdict, judge};
 
 /// The two servers.
@@ -36,40 +36,36 @@ pub struct Outcome {
 /// Plays all cases, `jobs` at a time, and removes what they made.
 ///
 /// # Errors
-/// When a namespace cannot be made or a subject's `given` cannot be played.
+/// When a server goes away before what was made is removed.
 pub async fn play(sides: &Sides, corpus: &[Subject], jobs: usize) -> Result<Vec<Outcome>, PlayError> {
     let run = format!("{:05x}", RandomState::new().build_hasher().finish() & 0xf_ffff);
     let namespace = |subject: &Subject| format!("diff-{run}-{}", subject.name);
-    let prepared: Vec<_> = futures::stream::iter(corpus)
+    let stages: Vec<(Prepared, Prepared)> = futures::stream::iter(corpus)
         .map(|subject| {
             let namespace = namespace(subject);
             async move {
                 let variables = Map::from_iter([("namespace".to_owned(), json!(namespace))]);
-                tokio::try_join!(
-                    prepare(&sides.stock, &namespace, &subject.given, &variables),
-                    prepare(&sides.tenant, &namespace, &subject.given, &variables)
+                tokio::join!(
+                    prepare(&sides.stock, &namespace, &subject.given, variables.clone()),
+                    prepare(&sides.tenant, &namespace, &subject.given, variables)
                 )
             }
         })
         .buffered(jobs)
         .collect()
         .await;
-    let mut saved = Vec::new();
-    for result in prepared {
-        saved.push(result?);
-    }
     let cases = corpus
         .iter()
-        .zip(&saved)
-        .flat_map(|(subject, saved)| subject.cases.iter().map(move |case| (subject, saved, case)));
+        .zip(&stages)
+        .flat_map(|(subject, stages)| subject.cases.iter().map(move |case| (subject, stages, case)));
     let outcomes = futures::stream::iter(cases.enumerate())
-        .map(|(number, (subject, saved, case))| {
+        .map(|(number, (subject, stages, case))| {
             let name = format!("d{run}-{number}");
             let namespace = namespace(subject);
             async move {
                 let (stock, tenant) = tokio::join!(
-                    play_case(&sides.stock, case, &name, &namespace, &saved.0),
-                    play_case(&sides.tenant, case, &name, &namespace, &saved.1)
+                    play_case(&sides.stock, case, &name, &namespace, &stages.0),
+                    play_case(&sides.tenant, case, &name, &namespace, &stages.1)
                 );
                 outcome(subject, case, stock, tenant)
             }
@@ -77,13 +73,20 @@ pub async fn play(sides: &Sides, corpus: &[Subject], jobs: usize) -> Result<Vec<
         .buffered(jobs)
         .collect()
         .await;
-    for subject in corpus {
+    for ((stock, tenant), subject) in stages.into_iter().zip(corpus) {
+        tokio::join!(stock.stage.clean(), tenant.stage.clean());
         let remove = remove_namespace(&namespace(subject));
         for side in [&sides.stock, &sides.tenant] {
             side.stage(Map::new()).play(&remove).await?;
         }
     }
     Ok(outcomes)
+}
+
+/// A namespace in which steps were played that others rest on.
+struct Prepared {
+    stage: Stage,
+    refused: Option<String>,
 }
 
 fn outcome(
@@ -129,24 +132,23 @@ fn remove_namespace(namespace: &str) -> Step {
     step(json!({"do": format!("DELETE /api/v1/namespaces/{namespace}")}))
 }
 
-/// Makes a namespace with the account that pods need, and plays what is given. Returns the variables that were saved.
-async fn prepare(
-    side: &Side,
-    namespace: &str,
-    given: &[Step],
-    variables: &Map<String, Value>,
-) -> Result<Map<String, Value>, PlayError> {
-    let mut stage = side.stage(variables.clone());
+/// Makes a namespace with the account that pods need, and plays what is given.
+async fn prepare(side: &Side, namespace: &str, given: &[Step], variables: Map<String, Value>) -> Prepared {
+    let mut stage = side.stage(variables);
     let make = step(json!({"do": "POST /api/v1/namespaces", "body": {"metadata": {"name": namespace}}}));
     let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
     let account = step(json!({"do": format!("POST {account}"), "body": {"metadata": {"name": "default"}}}));
-    stage.play_given(&make).await?;
-    // A controller may be first.
-    stage.play(&account).await?;
-    for step in given {
-        stage.play_given(step).await?;
+    let mut refused = stage.play_given(&make).await.err();
+    if refused.is_none() {
+        // A controller may be first.
+        refused = stage.play(&account).await.err();
     }
-    Ok(stage.variables().clone())
+    for step in given {
+        if refused.is_none() {
+            refused = stage.play_given(step).await.err();
+        }
+    }
+    Prepared { stage, refused: refused.map(|e| e.to_string()) }
 }
 
 async fn play_case(
@@ -154,16 +156,21 @@ async fn play_case(
     case: &Case,
     name: &str,
     namespace: &str,
-    saved: &Map<String, Value>,
+    subject: &Prepared,
 ) -> Result<Vec<Answer>, PlayError> {
+    if let Some(refused) = &subject.refused {
+        return Err(PlayError::Step(refused.clone()));
+    }
     let own = format!("{name}-ns");
     let namespace = if case.own_namespace { own.as_str() } else { namespace };
-    let mut variables = saved.clone();
+    let mut variables = subject.stage.variables().clone();
     variables.extend(case.variables.clone());
     variables.insert("name".to_owned(), json!(name));
     variables.insert("namespace".to_owned(), json!(namespace));
     if case.own_namespace {
-        prepare(side, namespace, &[], &variables).await?;
+        if let Some(refused) = prepare(side, namespace, &[], variables.clone()).await.refused {
+            return Err(PlayError::Step(refused));
+        }
     }
     let mut stage = side.stage(variables);
     let mut answers = Vec::new();

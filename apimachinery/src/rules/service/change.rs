@@ -166,6 +166,9 @@ fn drop_type_dependent(spec: &mut Value, old: &Value) {
             }
         }
     }
+    if !needs_cluster_ip(spec) && needs_cluster_ip(old) && same(spec, "internalTrafficPolicy") {
+        remove(spec, "internalTrafficPolicy");
+    }
     if externally_accessible(old) && !externally_accessible(spec) && same(spec, "externalTrafficPolicy") {
         remove(spec, "externalTrafficPolicy");
     }

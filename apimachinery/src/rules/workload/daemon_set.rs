@@ -9,7 +9,13 @@ use crate::rules::edit::{fill, fill_text, made_mut, set};
 use crate::rules::{WriteContext, check, pod};
 use crate::selector::LabelSelector;
 
+const GENERATION: &str = "deprecated.daemonset.template.generation";
+
 pub(in crate::rules) fn daemon_set_default(object: &mut Value) {
+    // The stock server keeps this in a field of its own, which every object that it reads has.
+    if let Some(notes) = made_mut(object, "metadata").and_then(|m| made_mut(m, "annotations")) {
+        fill(notes, GENERATION, "0");
+    }
     let Some(spec) = made_mut(object, "spec") else { return };
     if let Some(strategy) = made_mut(spec, "updateStrategy") {
         fill_text(strategy, "type", "RollingUpdate");
@@ -27,7 +33,6 @@ pub(in crate::rules) fn daemon_set_default(object: &mut Value) {
 /// The template's generation is the server's to count.
 pub(in crate::rules) fn daemon_set_prepare_create(object: &mut Value, context: &WriteContext<'_>) {
     super::workload_prepare_create(object, context);
-    const GENERATION: &str = "deprecated.daemonset.template.generation";
     if let Some(notes) = made_mut(object, "metadata").and_then(|m| made_mut(m, "annotations")) {
         let given = notes.get(GENERATION).and_then(Value::as_str).and_then(|g| g.parse::<i64>().ok());
         set(notes, GENERATION, given.unwrap_or(1).max(1).to_string());
@@ -36,7 +41,6 @@ pub(in crate::rules) fn daemon_set_prepare_create(object: &mut Value, context: &
 
 pub(in crate::rules) fn daemon_set_prepare_update(new: &mut Value, old: &Value, context: &WriteContext<'_>) {
     super::workload_prepare_update(new, old, context);
-    const GENERATION: &str = "deprecated.daemonset.template.generation";
     let before = old
         .pointer("/metadata/annotations")
         .and_then(|a| a.get(GENERATION))

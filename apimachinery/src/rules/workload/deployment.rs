@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::template_default;
 use crate::field::Errors;
 use crate::rules::at::At;
-use crate::rules::edit::{fill, fill_text, made_mut};
+use crate::rules::edit::{fill, fill_text, made_mut, remove, set};
 use crate::rules::{WriteContext, check, pod};
 
 pub(in crate::rules) fn deployment_default(deployment: &mut Value) {
@@ -23,6 +23,19 @@ pub(in crate::rules) fn deployment_default(deployment: &mut Value) {
     fill(spec, "revisionHistoryLimit", 10);
     fill(spec, "progressDeadlineSeconds", 600);
     template_default(spec);
+}
+
+/// Who writes the status does not change labels.
+pub(in crate::rules) fn deployment_prepare_update(new: &mut Value, old: &Value, context: &WriteContext<'_>) {
+    super::workload_prepare_update(new, old, context);
+    if context.part.is("status")
+        && let Some(metadata) = made_mut(new, "metadata")
+    {
+        match old.pointer("/metadata/labels") {
+            Some(labels) => set(metadata, "labels", labels.clone()),
+            None => remove(metadata, "labels"),
+        }
+    }
 }
 
 /// The selector, the template and how many pods a ReplicaSet or Deployment keeps running.

@@ -56,6 +56,8 @@ pub(super) fn job_spec_static_default(spec: &mut Value) {
 pub(in crate::rules) fn job_prepare_create(job: &mut Value, context: &WriteContext<'_>) {
     super::workload_prepare_create(job, context);
     let (name, uid) = (meta::name(job).to_owned(), meta::uid(job).to_owned());
+    let has_labels = |at: &[&str]| meta::at(job, at).and_then(Value::as_object).is_some_and(|l| !l.is_empty());
+    let unlabelled = !has_labels(&["metadata", "labels"]) && !has_labels(&["spec", "template", "metadata", "labels"]);
     let Some(spec) = some_mut(job, "spec") else { return };
     if spec.get("manualSelector").and_then(Value::as_bool).unwrap_or(false) {
         return;
@@ -69,9 +71,13 @@ pub(in crate::rules) fn job_prepare_create(job: &mut Value, context: &WriteConte
             fill(labels, key, uid.as_str());
         }
     }
-    // Labels were defaulted from the template before it had these.
     if let Some(selected) = made_mut(spec, "selector").and_then(|s| made_mut(s, "matchLabels")) {
         fill(selected, UID_LABEL, uid);
+    }
+    // A job without labels has those of its template, whatever they become.
+    let given = spec.pointer("/template/metadata/labels").cloned();
+    if let (true, Some(given), Some(metadata)) = (unlabelled, given, made_mut(job, "metadata")) {
+        set(metadata, "labels", given);
     }
 }
 

@@ -4,7 +4,7 @@ mod access;
 mod rules;
 mod selves;
 mod token;
-mod token_request;
+pub(crate) mod token_request;
 
 use std::sync::Arc;
 

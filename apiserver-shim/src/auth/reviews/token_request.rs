@@ -21,7 +21,8 @@ use crate::clock::rfc3339;
 use crate::registry::{Call, Registry};
 use crate::special::Post;
 
-const DEFAULT_SECONDS: i64 = 3600;
+/// How long a token is good for when the request does not say.
+pub(crate) const DEFAULT_SECONDS: i64 = 3600;
 const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
 
@@ -75,9 +76,13 @@ impl Post for TokenRequest {
         let claims = claims::issue(&tenant.issuer(), &grant, now);
         let token = tenant.token_key().sign(&claims).map_err(ApiError::internal)?;
         let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let owners = object["metadata"]["managedFields"].take();
         object["metadata"] = json!({
             "name": call.name, "namespace": call.namespace, "uid": uid, "creationTimestamp": rfc3339(now),
         });
+        if owners.is_array() {
+            object["metadata"]["managedFields"] = owners;
+        }
         object["spec"]["audiences"] = json!(grant.audiences);
         object["spec"]["expirationSeconds"] = json!(seconds);
         object["spec"]["boundObjectRef"] = object["spec"]["boundObjectRef"].take();
