@@ -133,7 +133,7 @@ impl Census<'_> {
                 continue;
             }
             let now = self.now;
-            let objects = self.objects(&counted).await?;
+            let objects = self.objects(&counted, &measure).await?;
             for (name, amount) in recount(&measure, &quota, &hard, objects.iter(), now).iter() {
                 used.set(name, amount.clone());
             }
@@ -162,11 +162,12 @@ impl Census<'_> {
         Ok(found)
     }
 
-    async fn objects(&mut self, counted: &GroupResource) -> Result<&[Value], ApiError> {
+    /// The objects of a resource; nothing in place of each where it only matters how many there are.
+    async fn objects(&mut self, counted: &GroupResource, measure: &Measure) -> Result<&[Value], ApiError> {
         if !self.objects.contains_key(counted) {
             let mut objects = Vec::new();
             for object in self.context.list(self.key, counted).await? {
-                objects.push(object.to_value()?);
+                objects.push(if measure.is_plain_count() { Value::Null } else { object.to_value()? });
             }
             if *counted == resource("", "pods") {
                 self.overdue = objects.iter().filter_map(stops_counting_at).filter(|end| *end >= self.now).min();

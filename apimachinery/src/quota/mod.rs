@@ -102,6 +102,11 @@ impl Measure {
         hard.names().any(|name| self.counts(name))
     }
 
+    /// Whether each object counts as one, whatever is in it.
+    pub fn is_plain_count(&self) -> bool {
+        matches!(self.kind, Kind::Objects(_))
+    }
+
     /// What an object uses at a time (a pod that is long overdue uses nothing but its place).
     pub fn usage(&self, object: &Value, now: Timestamp) -> Amounts {
         let mut used = match self.kind {

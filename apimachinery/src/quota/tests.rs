@@ -20,9 +20,8 @@ fn pod(requests: Value, limits: Value) -> Value {
     ]}})
 }
 
-fn create(measure: &Measure, new: &Value, quotas: &[Value]) -> Result<Vec<Charge>, String> {
-    let quotas: Vec<&Value> = quotas.iter().collect();
-    charge(&Asked { measure, subresource: "", new, old: None, now: now() }, &quotas)
+fn create(measure: &Measure, new: &Value, quotas: &[&Value]) -> Result<Vec<Charge>, String> {
+    charge(&Asked { measure, subresource: "", new, old: None, now: now() }, quotas)
 }
 
 #[test]
@@ -124,18 +123,18 @@ fn what_is_too_much_is_refused_in_the_words_of_kubernetes() {
         json!({"cpu": "1", "memory": "500Mi", "pods": "5"}),
         json!({"cpu": "500m", "memory": "252Mi", "pods": "1"}),
     );
-    let refused = create(&pods, &pod(json!({"cpu": "600m", "memory": "400Mi"}), json!({})), &[tight.clone()]);
+    let refused = create(&pods, &pod(json!({"cpu": "600m", "memory": "400Mi"}), json!({})), &[&tight]);
     assert_eq!(
         refused.unwrap_err(),
         "exceeded quota: q, requested: cpu=600m,memory=400Mi, used: cpu=500m,memory=252Mi, limited: cpu=1,memory=500Mi"
     );
-    let refused = create(&pods, &pod(json!({"cpu": "1"}), json!({})), &[tight.clone()]);
+    let refused = create(&pods, &pod(json!({"cpu": "1"}), json!({})), &[&tight]);
     assert_eq!(refused.unwrap_err(), "failed quota: q: must specify memory for: c");
-    let charged = create(&pods, &pod(json!({"cpu": "500m", "memory": "1Mi"}), json!({})), &[tight]).unwrap();
+    let charged = create(&pods, &pod(json!({"cpu": "500m", "memory": "1Mi"}), json!({})), &[&tight]).unwrap();
     assert_eq!(charged[0].used.list(), "cpu=1,memory=253Mi,pods=2");
     assert_eq!(charged[0].added.list(), "cpu=500m,memory=1Mi,pods=1");
     let unknown = quota(json!({}), json!({"pods": "1", "cpu": "1"}), json!({"pods": "0"}));
-    let refused = create(&pods, &pod(json!({"cpu": "1"}), json!({})), &[unknown]);
+    let refused = create(&pods, &pod(json!({"cpu": "1"}), json!({})), &[&unknown]);
     assert_eq!(refused.unwrap_err(), "status unknown for quota: q, resources: cpu,pods");
 }
 
@@ -144,7 +143,7 @@ fn a_quota_counts_what_is_in_its_scopes() {
     let pods = measure("", "pods");
     let hard = json!({"pods": "1"});
     let scoped = |scope: &str| quota(json!({"scopes": [scope]}), hard.clone(), json!({"pods": "0"}));
-    let counts = |quota: &Value, pod: &Value| !create(&pods, pod, std::slice::from_ref(quota)).unwrap().is_empty();
+    let counts = |quota: &Value, pod: &Value| !create(&pods, pod, &[quota]).unwrap().is_empty();
     let plain = pod(json!({}), json!({}));
     let mut ending = pod(json!({"cpu": "1"}), json!({}));
     ending["spec"]["activeDeadlineSeconds"] = json!(10);
@@ -178,7 +177,7 @@ fn a_quota_counts_what_is_in_its_scopes() {
     }
     let maps =
         quota(json!({"scopes": ["BestEffort"]}), json!({"count/configmaps": "0"}), json!({"count/configmaps": "0"}));
-    assert!(create(&measure("", "configmaps"), &json!({}), &[maps]).unwrap().is_empty());
+    assert!(create(&measure("", "configmaps"), &json!({}), &[&maps]).unwrap().is_empty());
 }
 
 #[test]

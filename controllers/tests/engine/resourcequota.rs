@@ -103,3 +103,44 @@ async fn objects_of_any_kind_count_and_quotas_themselves() {
     }
     counted(&world, "q", used(maps, "0")).await;
 }
+
+#[tokio::test]
+async fn services_and_claims_count_by_what_they_are_now() {
+    let world = World::start().await;
+    let hard = json!({"services": "5", "services.nodeports": "2", "requests.storage": "5Gi", "gold.storageclass.storage.k8s.io/persistentvolumeclaims": "1"});
+    quota(&world, "q", json!({"hard": hard})).await;
+    let used = |services: u8, ports: u8, storage: &str, claims: u8| {
+        json!({"services": services.to_string(), "services.nodeports": ports.to_string(), "requests.storage": storage,
+            "gold.storageclass.storage.k8s.io/persistentvolumeclaims": claims.to_string()})
+    };
+    counted(&world, "q", used(0, 0, "0", 0)).await;
+    let service = json!({"metadata": {"name": "s", "namespace": "default"}, "spec": {"type": "NodePort", "ports": [{"port": 1}]}});
+    world.create("services", "default", service).await.unwrap();
+    let claim = |name: &str| {
+        json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}})
+    };
+    world.create("persistentvolumeclaims", "default", claim("c")).await.unwrap();
+    counted(&world, "q", used(1, 1, "1Gi", 1)).await;
+    assert_eq!(world.create("persistentvolumeclaims", "default", claim("d")).await.unwrap_err().code, 403);
+    world.merge("services", "default", "s", json!({"spec": {"type": "ClusterIP"}})).await.unwrap();
+    counted(&world, "q", used(1, 0, "1Gi", 1)).await;
+    world.delete("services", "default", "s", None).await;
+    world.delete("persistentvolumeclaims", "default", "c", None).await;
+    counted(&world, "q", used(0, 0, "0", 0)).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_should_have_ended_by_now_counts_no_more() {
+    let world = World::start().await;
+    quota(&world, "q", json!({"hard": {"pods": "1", "count/pods": "2"}})).await;
+    counted(&world, "q", json!({"pods": "0", "count/pods": "0"})).await;
+    let mut lost = pod("lost", "1");
+    lost["spec"]["nodeName"] = json!("n");
+    lost["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    world.create("pods", "default", lost).await.unwrap();
+    counted(&world, "q", json!({"pods": "1", "count/pods": "1"})).await;
+    world.delete("pods", "default", "lost", None).await;
+    counted(&world, "q", json!({"pods": "0", "count/pods": "1"})).await;
+    assert!(world.get("pods", "default", "lost").await.is_some(), "no kubelet has confirmed its end");
+}
