@@ -7,6 +7,28 @@ use serde_json::{Map, Value, json};
 use crate::field;
 use crate::gvk::{GroupResource, GroupVersionKind};
 
+/// The reasons of a server that mean something to its clients.
+const REASONS: &[&str] = &[
+    "AlreadyExists",
+    "BadRequest",
+    "Conflict",
+    "Expired",
+    "Forbidden",
+    "Gone",
+    "InternalError",
+    "Invalid",
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "NotFound",
+    "RequestEntityTooLarge",
+    "ServerTimeout",
+    "ServiceUnavailable",
+    "Timeout",
+    "TooManyRequests",
+    "Unauthorized",
+    "UnsupportedMediaType",
+];
+
 /// One entry of `details.causes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
@@ -200,6 +222,25 @@ impl ApiError {
         Self::new(504, "Timeout", message).with_retry_after(retry_after)
     }
 
+    /// The error that a `Status` object tells of. `code` is that of the answer, for a body that names none.
+    pub fn from_status(code: u16, status: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let number = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
+        let code = number(&status["code"]).and_then(|c| u16::try_from(c).ok()).unwrap_or(code);
+        let message = status["message"].as_str().map_or_else(|| format!("an answer with code {code}"), str::to_owned);
+        let reason = status["reason"].as_str().unwrap_or_default();
+        let reason = REASONS.iter().copied().find(|r| *r == reason).unwrap_or_default();
+        let details = &status["details"];
+        let mut error = Self::new(code, reason, message);
+        (error.name, error.group) = (text(&details["name"]), text(&details["group"]));
+        (error.kind, error.uid) = (text(&details["kind"]), text(&details["uid"]));
+        for cause in details["causes"].as_array().into_iter().flatten() {
+            error = error.with_cause(&text(&cause["reason"]), text(&cause["message"]), &text(&cause["field"]));
+        }
+        error.retry_after = number(&details["retryAfterSeconds"]);
+        error
+    }
+
     /// The `Status` object.
     pub fn to_status(&self) -> Value {
         let mut details = Map::new();
@@ -238,5 +279,21 @@ impl ApiError {
             status["details"] = Value::Object(details);
         }
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_as_it_was_written() {
+        let resource = GroupResource::new("apps", "deployments");
+        let mut error =
+            ApiError::conflict(&resource, "web", "it changed").with_cause("R", "m", "f").with_retry_after(3);
+        error.uid = "u".to_owned();
+        assert_eq!(ApiError::from_status(500, &error.to_status()), error);
+        let bare = ApiError::from_status(502, &Value::Null);
+        assert_eq!((bare.code, bare.reason), (502, ""));
     }
 }

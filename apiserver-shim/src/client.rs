@@ -288,29 +288,41 @@ impl Follower {
                 return Ok(());
             }
         }
-        let Some((resource, kind)) = self.kind(tenant, &change.key.collection.name) else { return Ok(()) };
         let (namespace, name) = place::split_record_name(&change.key.name);
-        let object = |value: &Bytes, revision: Revision| -> Result<Object, ApiError> {
+        let mut resource = None;
+        let mut object = |value: &Bytes, revision: Revision| -> Result<Object, ApiError> {
             let stored = Stored::from_bytes(value.clone()).map_err(ApiError::internal)?;
-            Ok(object(Live { kind: Arc::clone(&kind), stored, revision }, namespace, name))
+            let (found, kind) = self.kind(tenant, &change.key.collection.name, stored.version());
+            resource = Some(found);
+            Ok(object(Live { kind, stored, revision }, namespace, name))
         };
         let old = change.previous.as_ref().map(|(value, revision)| object(value, *revision)).transpose()?;
         let new = change.value.as_ref().map(|value| object(value, change.revision)).transpose()?;
+        let Some(resource) = resource else { return Ok(()) };
         let change = tenant_client::Change { tenant, resource, old, new, revision: change.revision };
         events.push_back(Event::Change(Arc::new(change)));
         Ok(())
     }
 
-    fn kind(&mut self, tenant: TenantId, collection: &SmolStr) -> Option<(Arc<GroupResource>, Arc<GroupVersionKind>)> {
+    fn kind(
+        &mut self,
+        tenant: TenantId,
+        collection: &SmolStr,
+        version: &str,
+    ) -> (Arc<GroupResource>, Arc<GroupVersionKind>) {
         if let Some(found) = self.kinds.get(collection) {
-            return Some(found.clone());
+            return found.clone();
         }
         let name = place::collection_resource(collection);
-        let resource = self.shared.registry.catalog().find_stored(tenant, &name)?;
+        let Some(resource) = self.shared.registry.catalog().find_stored(tenant, &name) else {
+            // The definition is gone, and its objects went with it: what their kind was called is not known any more.
+            let kind = GroupVersionKind::new(name.group.clone(), version, "");
+            return (Arc::new(name), Arc::new(kind));
+        };
         let found = (Arc::new(name), Arc::new(place::storage_kind(&resource)));
         if !resource.custom {
             self.kinds.insert(collection.clone(), found.clone());
         }
-        Some(found)
+        found
     }
 }

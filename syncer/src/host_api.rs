@@ -155,7 +155,7 @@ impl HostApi {
             let mut event: Value = serde_json::from_str(&line.map_err(away)?).map_err(away)?;
             let object = event["object"].take();
             match event["type"].as_str() {
-                Some("ERROR") => Err(HostError::Refused(status_error(500, &object))),
+                Some("ERROR") => Err(HostError::Refused(ApiError::from_status(500, &object))),
                 kind => Ok((kind.unwrap_or_default().to_owned(), object)),
             }
         }))
@@ -261,7 +261,7 @@ impl HostApi {
             return serde_json::from_slice(&bytes).map_err(away);
         }
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let error = status_error(status.as_u16(), &body);
+        let error = ApiError::from_status(status.as_u16(), &body);
         Err(refused(error))
     }
 }
@@ -322,47 +322,10 @@ fn away(error: impl std::fmt::Display) -> HostError {
 
 fn kube_error(error: kube::Error) -> HostError {
     match error {
-        kube::Error::Api(status) => refused(ApiError::new(status.code, reason(&status.reason), status.message.clone())),
+        kube::Error::Api(status) => {
+            let status_object = json!({"reason": status.reason, "message": status.message});
+            refused(ApiError::from_status(status.code, &status_object))
+        }
         error => away(error),
     }
-}
-
-/// A `Status` of the host as an error of ours.
-pub(crate) fn status_error(code: u16, status: &Value) -> ApiError {
-    let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(code);
-    let message = status["message"].as_str().filter(|m| !m.is_empty()).unwrap_or("the host gave no reason");
-    let mut error = ApiError::new(code, reason(status["reason"].as_str().unwrap_or_default()), message);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let details = &status["details"];
-    (error.name, error.group, error.kind) = (text(&details["name"]), text(&details["group"]), text(&details["kind"]));
-    for cause in apimachinery::meta::list_at(details, &["causes"]) {
-        error = error.with_cause(&text(&cause["reason"]), text(&cause["message"]), &text(&cause["field"]));
-    }
-    error.retry_after = details["retryAfterSeconds"].as_u64().and_then(|s| u32::try_from(s).ok());
-    error
-}
-
-/// A reason as the constant that errors hold; empty for one that is not known.
-fn reason(text: &str) -> &'static str {
-    const REASONS: &[&str] = &[
-        "AlreadyExists",
-        "BadRequest",
-        "Conflict",
-        "Expired",
-        "Forbidden",
-        "Gone",
-        "InternalError",
-        "Invalid",
-        "MethodNotAllowed",
-        "NotAcceptable",
-        "NotFound",
-        "RequestEntityTooLarge",
-        "ServerTimeout",
-        "ServiceUnavailable",
-        "Timeout",
-        "TooManyRequests",
-        "Unauthorized",
-        "UnsupportedMediaType",
-    ];
-    REASONS.iter().copied().find(|r| *r == text).unwrap_or_default()
 }

@@ -20,7 +20,6 @@ use tenant_client::host::{ByteStream, StreamRequest, StreamResponse};
 
 use crate::context::Context;
 use crate::error::SyncError;
-use crate::host_api::status_error;
 use crate::marks::Mark;
 use crate::pods::PODS;
 use crate::rewrite::Rewrite;
@@ -261,7 +260,7 @@ fn host_refusal(
     // A kubelet refuses in plain text.
     let plain = || serde_json::json!({"message": String::from_utf8_lossy(body).trim()});
     let value = serde_json::from_slice(body).unwrap_or_else(|_| plain());
-    let mut error = status_error(status.as_u16(), &value);
+    let mut error = ApiError::from_status(status.as_u16(), &value);
     if matches!(error.code, 401 | 403) {
         // This is about our own rights.
         tracing::warn!(tenant = %request.tenant, host_namespace, message = error.message, "the host refused a stream");

@@ -1,10 +1,12 @@
 //! The tenant seam: how controllers and syncer see virtual clusters.
 //!
 //! [`TenantClient`] reads and follows the objects of all tenants at once and writes to one of them with full
-//! admission. The API server implements it in process. [`host`] is the seam the other way: what an API server needs
+//! admission. The API server implements it in process, [`remote`] for
+//! API servers elsewhere. [`host`] is the seam the other way: what an API server needs
 //! of the cluster that pods really run on.
 
 pub mod host;
+pub mod remote;
 pub mod work;
 
 use std::sync::Arc;
@@ -20,7 +22,8 @@ use smol_str::SmolStr;
 /// An object as it is read over the seam: bytes with an envelope, decoded when someone asks.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Its kind, in the version the body is written in.
+    /// Its kind, in the version the body is written in. The name of the kind is empty where an object went together with
+    /// the definition of its kind.
     pub kind: Arc<GroupVersionKind>,
     /// Its namespace; empty for what has none.
     pub namespace: SmolStr,
