@@ -2,7 +2,8 @@
 //!
 //! This is the last step of a write. The charge and the object are one transaction, so that a quota never says less than
 //! what is there, and a write that fails costs nothing. Of more than one quota that a write concerns, and of quotas that
-//! count quotas, all but that one are charged just before it, and given back should it fail.
+//! count quotas, all but that one are charged just before it, and given back should it fail. A connection that is lost just
+//! then leaves such a quota charged until it is counted anew.
 //!
 //! Source of messages and order: `k8s.io/apiserver/pkg/admission/plugin/resourcequota`.
 
