@@ -1,5 +1,7 @@
 //! `make up` where it cannot go on: one clear line, exit code 1, and nothing is started. Needs no host.
 
+#![allow(clippy::expect_used, reason = "a test's helpers may fail it")]
+
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
