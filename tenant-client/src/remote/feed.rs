@@ -189,8 +189,11 @@ impl Feed {
     }
 }
 
+/// An object before and after.
+type Difference = (Option<Object>, Option<Object>);
+
 /// Takes a list for what there is. Returns what differs from what was seen, as old and new objects, and the list's revision.
-pub(super) fn take(seen: &mut Seen, list: List) -> (Vec<(Option<Object>, Option<Object>)>, u64) {
+pub(super) fn take(seen: &mut Seen, list: List) -> (Vec<Difference>, u64) {
     let mut before = std::mem::take(seen);
     let mut changes = Vec::new();
     for object in list.items {
