@@ -15,7 +15,7 @@ use super::suite::Seam;
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const TOKEN: &str = "token-of-this-test";
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 pub struct Server {
     client: kube::Client,
@@ -99,6 +99,7 @@ impl Server {
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
                 // The key of the certificate that it makes for itself also signs tokens.
                 "--service-account-signing-key-file=certificates/apiserver.key".to_owned(),
+                "--service-account-key-file=certificates/apiserver.key".to_owned(),
                 "--service-cluster-ip-range=10.99.0.0/24".to_owned(),
             ],
         );
