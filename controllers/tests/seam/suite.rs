@@ -192,8 +192,9 @@ pub async fn reads_and_writes(seam: &Seam, namespace: &str) {
     let found = |group: &str, plural: &str| all.iter().filter(|r| r.resource == resource(group, plural)).count();
     assert_eq!((found("apps", "deployments"), found("", "events"), found("events.k8s.io", "events")), (1, 1, 0));
     let target = |resource, name| Target { tenant: seam.tenant, resource, namespace, name, subresource: "" };
-    assert_eq!(seam.client.scale(target(&resource("", "configmaps"), "b")).await.unwrap(), None);
-    let missing = seam.client.scale(target(&resource("apps", "deployments"), "b")).await;
+    let (maps, deployments) = (resource("", "configmaps"), resource("apps", "deployments"));
+    assert_eq!(seam.client.scale(target(&maps, "b")).await.unwrap(), None);
+    let missing = seam.client.scale(target(&deployments, "b")).await;
     assert_eq!(code(missing), (404, "NotFound"));
     assert_eq!(found("authorization.k8s.io", "subjectaccessreviews"), 0, "what cannot be listed is no resource here");
 }

@@ -167,10 +167,10 @@ async fn play_case(
     variables.extend(case.variables.clone());
     variables.insert("name".to_owned(), json!(name));
     variables.insert("namespace".to_owned(), json!(namespace));
-    if case.own_namespace {
-        if let Some(refused) = prepare(side, namespace, &[], variables.clone()).await.refused {
-            return Err(PlayError::Step(refused));
-        }
+    if case.own_namespace
+        && let Some(refused) = prepare(side, namespace, &[], variables.clone()).await.refused
+    {
+        return Err(PlayError::Step(refused));
     }
     let mut stage = side.stage(variables);
     let mut answers = Vec::new();

@@ -40,6 +40,9 @@ fn served(wire: &Wire, what: &str) -> Result<(), Error> {
     must(&format!("the request after: {what}"), next.code == 200, next.code)
 }
 
+/// What it is, method, path, a header, the body, and the codes that are right.
+type Case<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [u8], &'a [u16]);
+
 fn nested(open: &str, close: &str, levels: usize) -> Vec<u8> {
     let inside = [open.repeat(levels), close.repeat(levels)].concat();
     format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"deep"}},"data":{inside}}}"#).into_bytes()
@@ -69,7 +72,7 @@ mod real {
         }
         let deep_protobuf = [&b"k8s\0"[..], &[0x12], &varint(inner.len()), &inner].concat();
         let lone = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"\ud800"}}"#;
-        let cases: Vec<(&str, &str, &str, &str, &[u8], &[u16])> = vec![
+        let cases: Vec<Case<'_>> = vec![
             ("half of a JSON object", "POST", MAPS, JSON, br#"{"apiVersion":"v1","kind":"#, &[400]),
             ("no body", "POST", MAPS, JSON, b"", &[400]),
             ("JSON null", "POST", MAPS, JSON, b"null", &[422]),
@@ -168,7 +171,7 @@ mod real {
         ];
         let list_levels = nested("[", "]", 10_000);
         let map_levels = nested(r#"{"a":"#, "1}", 10_000);
-        let deep: Vec<(&str, &str, &str, &str, &[u8], &[u16])> = vec![
+        let deep: Vec<Case<'_>> = vec![
             ("lists ten thousand levels deep", "POST", MAPS, JSON, &list_levels, &[400]),
             (
                 "a strategic patch as deep",
