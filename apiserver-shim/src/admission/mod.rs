@@ -87,7 +87,7 @@ pub trait Admission: Send + Sync + 'static {
     }
 }
 
-/// All plugins, in the order in which they run. Quotas come after all of them: see [`resource_quota`].
+/// All plugins, in the order in which they run. Quotas come after all of them: see `resource_quota`.
 pub fn plugins() -> Vec<Box<dyn Admission>> {
     vec![
         Box::new(namespace_lifecycle::NamespaceLifecycle),
