@@ -20,6 +20,19 @@ mod real {
         let pod = cluster.kubectl(&["get", "pods", "--output", "jsonpath={.items[0].metadata.name}"])?;
         let namespace = host_namespace(&host, &uid(&host, tenant.name())?, "default")?.unwrap_or_default();
 
+        let server = |host: &Cluster| {
+            let status = "{range .items[0].status.containerStatuses[0]}{.restartCount} {.ready}{end}";
+            let labels = "--selector=app.kubernetes.io/name=tenantry";
+            host.kubectl(&[
+                "get",
+                "pods",
+                "--namespace=tenantry-system",
+                labels,
+                &format!("--output=jsonpath={status}"),
+            ])
+        };
+        let before = server(&host)?;
+
         let frozen = FrozenApi::new()?;
         cluster.kubectl(&["get", "pods,services,nodes", "--request-timeout=5s"])?;
         cluster.kubectl(&["create", "namespace", "meanwhile", "--request-timeout=5s"])?;
@@ -54,6 +67,14 @@ mod real {
         })?;
         drop(frozen);
 
+        // The kubelet tells of the restart only now, and for that moment the host takes the server out of its Service.
+        host.eventually("the host has seen the server's restart", LIMIT, |host| {
+            let now = server(host)?;
+            must("restarts, ready", now != before && now.ends_with(" true"), &now)
+        })?;
+        cluster.eventually("the server is back in its Service", LIMIT, |cluster| {
+            cluster.kubectl(&["get", "namespaces"])
+        })?;
         cluster.kubectl(&["rollout", "status", "deployment/meanwhile", "--timeout=90s"])?;
         cluster.eventually("what was deleted meanwhile is gone on both sides", LIMIT, |cluster| {
             let pods = cluster.kubectl(&["get", "pods", "--output=name"])?;
