@@ -17,7 +17,9 @@ impl Wrong {
     /// The answer must have one of the codes and be clear, and the next request must be served.
     fn refused(&mut self, wire: &Wire, what: &str, codes: &[u16], answer: &Answer) -> Result<(), Error> {
         // Where no API is, a stock server says so in plain text.
-        let clear = answer.is_clear_status() || answer.code == 404 && answer.body == b"404 page not found\n";
+        let clear = answer.code == 201
+            || answer.is_clear_status()
+            || answer.code == 404 && answer.body == b"404 page not found\n";
         if !codes.contains(&answer.code) || !clear {
             let text: String = String::from_utf8_lossy(&answer.body).chars().take(300).collect();
             self.0
