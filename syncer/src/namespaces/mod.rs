@@ -16,9 +16,10 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::covers::covers;
-use crate::error::SyncError;
+use crate::error::{HostError, SyncError};
 use crate::host_api::{HostDelete, HostKind};
 use crate::room::{Room, Watching};
+use crate::services::SERVICES;
 use tenant_client::work::Item;
 
 pub use translate::{namespace_binding_translate, namespace_translate};
@@ -65,9 +66,25 @@ pub(crate) async fn namespace_ensure(
     if let Some(access) = &context.config.access {
         let binding = namespace_binding_translate(&host_name, tenant, access);
         context.host.apply(ROLE_BINDINGS, &binding, false).await?;
+        binding_await(context, &host_name).await?;
     }
     context.ready_namespaces.lock().insert((tenant, namespace.into()));
     Ok(host_name)
+}
+
+/// Waits until the host's authorizer, which reads bindings by a watch of its own, knows the binding. It tells no one when, so it is asked,
+/// for about three seconds; after that the caller finds out by itself.
+async fn binding_await(context: &Context, host_name: &str) -> Result<(), SyncError> {
+    let mut pause = Duration::from_millis(5);
+    while pause < Duration::from_secs(2) {
+        // Only whether it may be asked matters, not whether there is such a service.
+        match context.host.get(SERVICES, host_name, "tenantry-right").await {
+            Err(HostError::NoRight(_)) => tokio::time::sleep(pause).await,
+            answer => return Ok(answer.map(drop)?),
+        }
+        pause *= 2;
+    }
+    Ok(())
 }
 
 async fn delete(context: &Context, host_name: &str, host: &Value) -> Result<(), SyncError> {
