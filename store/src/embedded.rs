@@ -6,51 +6,37 @@
 mod backup;
 #[cfg(feature = "bench")]
 mod bare;
-mod cursor;
 mod disk;
 mod frame;
 mod log;
 mod segment;
-mod snapshot;
-mod state;
-mod table;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::HashSet;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
-use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::backup::RestoreError;
 #[cfg(feature = "bench")]
 pub use self::bare::BareLog;
-use self::cursor::{Place, Topics};
 use self::disk::{Disk, DiskFile, Folder};
 use self::log::Log;
-use self::state::{Sizes, State};
 use self::writer::Op;
+use crate::memory::{Memory, State, closed, snapshot, unavailable};
+use crate::prepare::prepare;
 use crate::{CollectionId, Cursor, Key, Range, RangeQuery, Record, Revision, Scope, Stats, Store, StoreError, Write};
 
 /// Transactions that wait for the writer, at most; more wait in their callers.
 const QUEUE: usize = 4096;
-/// The longest name of a record or collection, in bytes.
-const NAME: usize = 1024;
-/// The most bytes of a transaction.
-const TRANSACTION: usize = 16 << 20;
-/// Changes that a compaction gives up before it lets others at the state.
-const TRIM: usize = 1024;
-
 /// How an embedded store behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -89,42 +75,6 @@ pub enum OpenError {
     },
 }
 
-/// What the handle, the writer and the cursors share.
-pub(crate) struct Shared {
-    pub(crate) state: RwLock<State>,
-    pub(crate) topics: Topics,
-    pub(crate) stats: Arc<Stats>,
-    failure: Mutex<Option<String>>,
-    closed: AtomicBool,
-}
-
-impl Shared {
-    fn failure(&self) -> Option<String> {
-        self.failure.lock().clone()
-    }
-
-    fn fail(&self, reason: String) {
-        self.stats.failed.store(1, Ordering::Relaxed);
-        self.failure.lock().get_or_insert(reason);
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.topics.wake_all();
-    }
-
-    fn report(&self, sizes: Sizes) {
-        self.stats.records.store(sizes.records, Ordering::Relaxed);
-        self.stats.bytes.store(sizes.bytes, Ordering::Relaxed);
-        self.stats.changes.store(sizes.changes, Ordering::Relaxed);
-        self.stats.change_bytes.store(sizes.change_bytes, Ordering::Relaxed);
-    }
-}
-
 /// A store in a folder of this machine, or in memory alone.
 ///
 /// # Guarantees
@@ -135,13 +85,11 @@ impl Shared {
 /// # Assumptions
 /// What the file system reported as synced stays.
 pub struct Embedded {
-    shared: Arc<Shared>,
+    shared: Arc<Memory>,
     ops: Mutex<Option<mpsc::Sender<Op>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     disk: Mutex<Option<Arc<dyn Disk>>>,
     options: Options,
-    /// One compaction at a time: a snapshot needs the revision it is made at to stay held.
-    maintenance: tokio::sync::Mutex<()>,
 }
 
 impl Embedded {
@@ -172,15 +120,7 @@ impl Embedded {
     }
 
     fn start(state: State, log: Option<Log>, disk: Option<Arc<dyn Disk>>, options: Options) -> Result<Self, OpenError> {
-        let sizes = state.sizes;
-        let shared = Arc::new(Shared {
-            state: RwLock::new(state),
-            topics: Topics::default(),
-            stats: Arc::default(),
-            failure: Mutex::default(),
-            closed: AtomicBool::new(false),
-        });
-        shared.report(sizes);
+        let shared = Arc::new(Memory::new(state));
         let (ops, receiver) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
@@ -195,7 +135,6 @@ impl Embedded {
             writer: Mutex::new(Some(writer)),
             disk: Mutex::new(disk),
             options,
-            maintenance: tokio::sync::Mutex::default(),
         })
     }
 
@@ -240,15 +179,7 @@ impl Embedded {
     }
 }
 
-fn closed(maybe_committed: bool) -> StoreError {
-    StoreError::Unavailable { reason: "the store is closed".into(), maybe_committed }
-}
-
-fn unavailable(doing: &str, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unavailable { reason: format!("{doing} failed: {error}"), maybe_committed: false }
-}
-
-fn snapshot_write(shared: &Shared, disk: &dyn Disk, at: Revision) -> io::Result<()> {
+fn snapshot_write(shared: &Memory, disk: &dyn Disk, at: Revision) -> io::Result<()> {
     let name = log::snapshot_name(at);
     let temporary = format!("{name}{}", log::TEMPORARY);
     let mut out = BufWriter::with_capacity(1 << 20, Sequential { file: disk.create(&temporary)?, at: 0 });
@@ -279,41 +210,6 @@ impl io::Write for Sequential {
     }
 }
 
-/// Refuses what no engine takes, and gives each value memory of its own: a slice would keep alive the request that it
-/// came in.
-fn prepare(mut writes: Vec<Write>) -> Result<Vec<Write>, StoreError> {
-    let mut bytes = 0;
-    let mut collections = HashSet::new();
-    for write in &writes {
-        let (collection, name) = (&write.key.collection.name, &write.key.name);
-        if collection.contains('\0') {
-            return Err(StoreError::BadTransaction("a collection's name has a NUL"));
-        }
-        if collection.is_empty() || name.is_empty() {
-            return Err(StoreError::BadTransaction("a collection or record has an empty name"));
-        }
-        if collection.len() > NAME || name.len() > NAME {
-            return Err(StoreError::BadTransaction("a name is longer than 1024 bytes"));
-        }
-        bytes += collection.len() + name.len() + write.value.as_ref().map_or(0, Bytes::len);
-        if writes.len() > 1 && !collections.insert(&write.key.collection) {
-            return Err(StoreError::BadTransaction("two writes to one collection"));
-        }
-    }
-    if writes.is_empty() {
-        return Err(StoreError::BadTransaction("no writes"));
-    }
-    if bytes > TRANSACTION {
-        return Err(StoreError::BadTransaction("more than 16 MiB"));
-    }
-    for write in &mut writes {
-        if let Some(value) = &mut write.value {
-            *value = Bytes::copy_from_slice(value);
-        }
-    }
-    Ok(writes)
-}
-
 #[async_trait]
 impl Store for Embedded {
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
@@ -334,16 +230,11 @@ impl Store for Embedded {
     }
 
     async fn collections(&self, tenant: TenantId) -> Result<Vec<SmolStr>, StoreError> {
-        let state = self.shared.state.read();
-        Ok(state.collections(tenant).filter(|(_, live)| *live > 0).map(|(name, _)| name.clone()).collect())
+        Ok(self.shared.collections(tenant))
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
-        let state = self.shared.state.read();
-        let mut tenants = state.tenants();
-        tenants.retain(|tenant| state.collections(*tenant).any(|(_, live)| live > 0));
-        tenants.sort_unstable();
-        Ok(tenants)
+        Ok(self.shared.tenants())
     }
 
     fn revision(&self) -> Revision {
@@ -355,30 +246,12 @@ impl Store for Embedded {
     }
 
     fn follow(&self, scope: Scope, from: Revision) -> Result<Box<dyn Cursor>, StoreError> {
-        Ok(Box::new(Place::open(&self.shared, scope, from)?))
+        self.shared.follow(scope, from)
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
-        let _one = self.maintenance.lock().await;
-        {
-            let state = self.shared.state.read();
-            if revision > state.revision {
-                return Err(StoreError::Future { requested: revision, current: state.revision });
-            }
-        }
-        loop {
-            let sizes = {
-                let mut state = self.shared.state.write();
-                let dropped = state.trim(revision, TRIM);
-                if let Some(dropped) = &dropped {
-                    self.shared.topics.drop_changes(dropped);
-                }
-                dropped.map(|_| state.sizes)
-            };
-            let Some(sizes) = sizes else { break };
-            self.shared.report(sizes);
-            tokio::task::yield_now().await;
-        }
+        let _one = self.shared.maintenance.lock().await;
+        self.shared.trim(revision).await?;
         self.checkpoint_if_due().await
     }
 
@@ -389,6 +262,10 @@ impl Store for Embedded {
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError> {
         self.ask(|reply| Op::Purge { tenant, reply }).await??;
         Ok(())
+    }
+
+    async fn backup(&self, tenant: Option<TenantId>, out: Box<dyn io::Write + Send>) -> Result<Revision, StoreError> {
+        self.shared.backup(tenant, out).await
     }
 
     fn health(&self) -> Result<(), StoreError> {

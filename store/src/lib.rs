@@ -3,6 +3,7 @@
 //! One trait, [`Store`]; the engines below it pass one test suite. The store knows nothing of Kubernetes: a value is
 //! bytes, a key a tenant, a collection in it and a name in that.
 
+use std::io;
 use std::sync::Arc;
 
 use apimachinery::tenant::TenantId;
@@ -10,15 +11,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
+mod backup;
 mod embedded;
+mod memory;
+mod prepare;
 mod retention;
 mod stats;
 #[cfg(test)]
 mod suite;
 
+pub use backup::{RestoreError, restore_tenant};
 #[cfg(feature = "bench")]
 pub use embedded::BareLog;
-pub use embedded::{Embedded, OpenError, Options, RestoreError};
+pub use embedded::{Embedded, OpenError, Options};
 pub use retention::{Keeper, Retention};
 pub use stats::{Buckets, Stats};
 
@@ -215,6 +220,13 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes everything a tenant has, history included, without a change per record. Its cursors end with
     /// [`StoreError::Compacted`], and so does reading what was before.
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError>;
+
+    /// Writes the present state to `out`, of one tenant or of all, and gives the revision that it is. Writes go on
+    /// meanwhile, compaction waits. What is made of it: [`restore_tenant`], [`Embedded::restore`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with what `out` said.
+    async fn backup(&self, tenant: Option<TenantId>, out: Box<dyn io::Write + Send>) -> Result<Revision, StoreError>;
 
     /// Whether writes are taken.
     ///

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
 
+use super::OpenError;
 use super::disk::Folder;
-use super::frame::Transaction;
 use super::log::{self, Log};
-use super::{OpenError, state::State};
+use crate::memory::{State, Transaction, unavailable};
 use crate::{CollectionId, Key, StoreError};
 
 /// The log with nothing above it.
@@ -45,7 +45,7 @@ impl BareLog {
                 Transaction::Writes(vec![(key, Some(Bytes::from(value)))])
             })
             .collect();
-        self.log.append(self.next, &transactions).map_err(|e| super::unavailable("appending", &e))?;
+        self.log.append(self.next, &transactions).map_err(|e| unavailable("appending", &e))?;
         self.next += transactions.len() as u64;
         Ok(())
     }

@@ -6,27 +6,15 @@
 //! writes (1): count (u32), then for each the key and the value (length u32, `u32::MAX` for a deletion, bytes);
 //! purge (2): the tenant. A key is tenant (16), collection and name, each a length (u16) and bytes.
 
-use apimachinery::tenant::TenantId;
-use bytes::Bytes;
-use smol_str::SmolStr;
-
-use crate::{CollectionId, Key, Revision};
+use crate::Revision;
+use crate::memory::Transaction;
+use crate::memory::wire::{put_key, put_value, take_key, take_tenant, take_u32, take_value};
 
 /// Bytes of a frame's header.
 pub(crate) const HEADER: usize = 32;
 const MAGIC: u32 = 0x5c7f_10a9;
-const DELETED: u32 = u32::MAX;
 const WRITES: u8 = 1;
 const PURGE: u8 = 2;
-
-/// What one revision did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Transaction {
-    /// Keys with their new values; `None` deletes.
-    Writes(Vec<(Key, Option<Bytes>)>),
-    /// All of a tenant is gone.
-    Purge(TenantId),
-}
 
 /// A frame as it is found.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,66 +114,4 @@ pub(crate) fn decode(frame: &Frame<'_>) -> Option<Vec<Transaction>> {
         });
     }
     rest.is_empty().then_some(transactions)
-}
-
-pub(crate) fn put_key(out: &mut Vec<u8>, key: &Key) {
-    out.extend_from_slice(key.collection.tenant.as_bytes());
-    put_str(out, &key.collection.name);
-    put_str(out, &key.name);
-}
-
-pub(crate) fn put_str(out: &mut Vec<u8>, s: &str) {
-    out.extend_from_slice(&(s.len() as u16).to_le_bytes());
-    out.extend_from_slice(s.as_bytes());
-}
-
-pub(crate) fn put_value(out: &mut Vec<u8>, value: Option<&Bytes>) {
-    match value {
-        Some(value) => {
-            out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            out.extend_from_slice(value);
-        }
-        None => out.extend_from_slice(&DELETED.to_le_bytes()),
-    }
-}
-
-fn take_key(rest: &mut &[u8]) -> Option<Key> {
-    let tenant = take_tenant(rest)?;
-    let collection = CollectionId { tenant, name: take_str(rest)? };
-    Some(Key { collection, name: take_str(rest)? })
-}
-
-pub(crate) fn take_tenant(rest: &mut &[u8]) -> Option<TenantId> {
-    let (id, tail) = rest.split_first_chunk::<{ TenantId::WIDTH }>()?;
-    *rest = tail;
-    Some(TenantId::from_bytes(*id))
-}
-
-pub(crate) fn take_str(rest: &mut &[u8]) -> Option<SmolStr> {
-    let (length, tail) = rest.split_first_chunk::<2>()?;
-    let (s, tail) = tail.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-    *rest = tail;
-    Some(SmolStr::new(std::str::from_utf8(s).ok()?))
-}
-
-pub(crate) fn take_value(rest: &mut &[u8]) -> Option<Option<Bytes>> {
-    let length = take_u32(rest)?;
-    if length == DELETED {
-        return Some(None);
-    }
-    let (value, tail) = rest.split_at_checked(length as usize)?;
-    *rest = tail;
-    Some(Some(Bytes::copy_from_slice(value)))
-}
-
-pub(crate) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
-    let (n, tail) = rest.split_first_chunk::<4>()?;
-    *rest = tail;
-    Some(u32::from_le_bytes(*n))
-}
-
-pub(crate) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
-    let (n, tail) = rest.split_first_chunk::<8>()?;
-    *rest = tail;
-    Some(u64::from_le_bytes(*n))
 }

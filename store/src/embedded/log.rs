@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use super::OpenError;
 use super::disk::{Disk, DiskFile};
-use super::frame::{self, Found, Transaction};
+use super::frame::{self, Found};
 use super::segment::{HEAD, MARK, Preparer};
-use super::snapshot;
-use super::state::State;
 use crate::Revision;
+use crate::memory::{State, Transaction, snapshot};
 
 /// The first segment of a new store. Each is twice as large as the one before, up to 64 times as large.
 pub(crate) const SEGMENT: u64 = 1 << 20;
@@ -147,7 +146,7 @@ impl Log {
             // What the snapshot has already is skipped.
             let known = usize::try_from(state.revision + 1 - frame.first).unwrap_or(usize::MAX);
             for transaction in transactions.iter().skip(known) {
-                state.apply(transaction);
+                state.apply(state.revision + 1, transaction);
             }
             last_frame = at;
             at += frame.size;

@@ -10,9 +10,8 @@ use apimachinery::tenant::TenantId;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Shared;
-use super::frame::Transaction;
 use super::log::Log;
+use crate::memory::{Memory, Transaction};
 use crate::{Key, Precondition, Record, Revision, StoreError, Write};
 
 /// Transactions that one fsync makes durable, at most.
@@ -60,7 +59,7 @@ struct Batch {
 }
 
 /// Runs until all senders are gone.
-pub(crate) fn run(shared: &Arc<Shared>, mut log: Option<Log>, mut ops: mpsc::Receiver<Op>) {
+pub(crate) fn run(shared: &Arc<Memory>, mut log: Option<Log>, mut ops: mpsc::Receiver<Op>) {
     let mut taken = Vec::new();
     while ops.blocking_recv_many(&mut taken, BATCH) > 0 {
         let mut batch = Batch::default();
@@ -102,11 +101,11 @@ pub(crate) fn run(shared: &Arc<Shared>, mut log: Option<Log>, mut ops: mpsc::Rec
 }
 
 impl Batch {
-    fn next_revision(&self, shared: &Shared) -> Revision {
+    fn next_revision(&self, shared: &Memory) -> Revision {
         shared.state.read().revision + 1 + self.transactions.len() as u64
     }
 
-    fn commit(&mut self, shared: &Shared, writes: Vec<Write>) -> Result<Revision, StoreError> {
+    fn commit(&mut self, shared: &Memory, writes: Vec<Write>) -> Result<Revision, StoreError> {
         for (index, write) in writes.iter().enumerate() {
             let holds = match write.require {
                 Precondition::None => true,
@@ -128,7 +127,7 @@ impl Batch {
         Ok(revision)
     }
 
-    fn purge(&mut self, shared: &Shared, tenant: TenantId) -> Revision {
+    fn purge(&mut self, shared: &Memory, tenant: TenantId) -> Revision {
         let revision = self.next_revision(shared);
         self.ahead.retain(|key, _| key.collection.tenant != tenant);
         self.purged.push(tenant);
@@ -136,7 +135,7 @@ impl Batch {
         revision
     }
 
-    fn revision_of(&self, shared: &Shared, key: &Key) -> Option<Revision> {
+    fn revision_of(&self, shared: &Memory, key: &Key) -> Option<Revision> {
         match self.ahead.get(key) {
             Some(ahead) => ahead.as_ref().map(|(revision, _)| *revision),
             None if self.purged.contains(&key.collection.tenant) => None,
@@ -144,7 +143,7 @@ impl Batch {
         }
     }
 
-    fn current(&self, shared: &Shared, key: &Key) -> Option<Record> {
+    fn current(&self, shared: &Memory, key: &Key) -> Option<Record> {
         match self.ahead.get(key) {
             Some(ahead) => ahead.as_ref().map(|(revision, value)| Record {
                 name: key.name.clone(),
@@ -157,7 +156,7 @@ impl Batch {
     }
 
     /// Makes the batch durable, applies it and answers. Leaves it empty.
-    fn finish(&mut self, shared: &Shared, log: &mut Option<Log>) {
+    fn finish(&mut self, shared: &Memory, log: &mut Option<Log>) {
         let Self { transactions, waiting, .. } = std::mem::take(self);
         if waiting.is_empty() {
             return;
@@ -172,7 +171,8 @@ impl Batch {
         let sizes = {
             let mut state = shared.state.write();
             for transaction in &transactions {
-                state.apply(transaction);
+                let next = state.revision + 1;
+                state.apply(next, transaction);
             }
             state.sizes
         };
@@ -185,7 +185,7 @@ impl Batch {
 }
 
 /// Why a batch is not durable, and whether it may be nevertheless.
-fn persist(shared: &Shared, log: &mut Option<Log>, transactions: &[Transaction]) -> Result<(), (String, bool)> {
+fn persist(shared: &Memory, log: &mut Option<Log>, transactions: &[Transaction]) -> Result<(), (String, bool)> {
     if let Some(reason) = shared.failure() {
         return Err((reason, false));
     }

@@ -1,9 +1,11 @@
 //! Backups are exact while writes go on, come back under another id, and are refused when they are not whole.
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::embedded::*;
 use crate::suite::{collection, put};
+use crate::{RestoreError, restore_tenant};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -19,14 +21,14 @@ impl io::Write for Sink {
     }
 }
 
-async fn backup(store: &Embedded, tenant: Option<TenantId>) -> (Vec<u8>, Revision) {
+async fn backup(store: &dyn Store, tenant: Option<TenantId>) -> (Vec<u8>, Revision) {
     let sink = Sink::default();
-    let at = store.backup(tenant, sink.clone()).await.unwrap();
+    let at = store.backup(tenant, Box::new(sink.clone())).await.unwrap();
     let bytes = sink.0.lock().clone();
     (bytes, at)
 }
 
-async fn records(store: &Embedded, id: &CollectionId, at: Option<Revision>) -> Vec<(SmolStr, Bytes, Revision)> {
+async fn records(store: &dyn Store, id: &CollectionId, at: Option<Revision>) -> Vec<(SmolStr, Bytes, Revision)> {
     let range = store.range(id, RangeQuery { at, ..RangeQuery::default() }).await.unwrap();
     range.records.into_iter().map(|r| (r.name, r.value, r.revision)).collect()
 }
@@ -50,13 +52,13 @@ async fn a_backup_is_the_state_at_its_revision_while_writes_go_on() {
             }
         }
     });
-    let (all, at) = backup(&store, None).await;
+    let (all, at) = backup(&*store, None).await;
     writer.await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     Embedded::restore(folder.path(), &mut &all[..]).unwrap();
     let restored = Embedded::open(folder.path(), Options::default()).unwrap();
     for id in &ids {
-        assert_eq!(records(&restored, id, None).await, records(&store, id, Some(at)).await);
+        assert_eq!(records(&restored, id, None).await, records(&*store, id, Some(at)).await);
     }
     // No revision that a client may know is given out again.
     assert!(restored.revision() > store.revision() + 1_000_000);
@@ -69,24 +71,24 @@ async fn a_backup_is_the_state_at_its_revision_while_writes_go_on() {
 
 #[tokio::test]
 async fn a_tenant_comes_back_under_another_id() {
-    let store = Arc::new(Embedded::in_memory().unwrap());
+    let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().unwrap());
     let (pods, others, copy) = (collection(1, "pods"), collection(2, "pods"), collection(3, "pods"));
     for i in 0..500 {
         store.commit(vec![put(&pods, &format!("n/{i}"), &i.to_string())]).await.unwrap();
         store.commit(vec![put(&others, &format!("n/{i}"), "other")]).await.unwrap();
     }
-    let (mine, _) = backup(&store, Some(pods.tenant)).await;
+    let (mine, _) = backup(&*store, Some(pods.tenant)).await;
     let strip = |r: Vec<(SmolStr, Bytes, Revision)>| r.into_iter().map(|(n, v, _)| (n, v)).collect::<Vec<_>>();
     let input = std::io::Cursor::new(mine.clone());
-    store.restore_tenant(input.clone(), pods.tenant, copy.tenant).await.unwrap();
-    assert_eq!(strip(records(&store, &copy, None).await), strip(records(&store, &pods, None).await));
-    let taken = store.restore_tenant(input.clone(), pods.tenant, others.tenant).await;
+    restore_tenant(&store, input.clone(), pods.tenant, copy.tenant).await.unwrap();
+    assert_eq!(strip(records(&*store, &copy, None).await), strip(records(&*store, &pods, None).await));
+    let taken = restore_tenant(&store, input.clone(), pods.tenant, others.tenant).await;
     assert!(matches!(taken, Err(RestoreError::NotEmpty(_))));
     let free = TenantId::from_bytes([4; 16]);
-    let missing = store.restore_tenant(input, others.tenant, free).await;
+    let missing = restore_tenant(&store, input, others.tenant, free).await;
     assert!(matches!(missing, Err(RestoreError::NoTenant(t)) if t == others.tenant));
     for broken in [mine[..mine.len() - 1].to_vec(), Vec::new(), [&mine[..200], b"x", &mine[201..]].concat()] {
-        let refused = store.restore_tenant(std::io::Cursor::new(broken), pods.tenant, free).await;
+        let refused = restore_tenant(&store, std::io::Cursor::new(broken), pods.tenant, free).await;
         assert!(matches!(refused, Err(RestoreError::Backup(_))));
     }
     assert!(store.collections(free).await.unwrap().is_empty());

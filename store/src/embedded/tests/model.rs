@@ -1,5 +1,6 @@
 //! Random histories against a model, on a disk that loses, tears, reorders, fills up and fails.
 
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 use futures::future::join_all;

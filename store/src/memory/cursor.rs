@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Shared;
-use super::frame::Transaction;
+use super::{Memory, Transaction};
 use crate::{Change, CollectionId, Cursor, Revision, Scope, StoreError};
 
 /// What the cursors of one scope share.
@@ -96,9 +95,9 @@ impl Topics {
     }
 }
 
-/// A cursor of the embedded engine.
+/// A cursor of the engines that hold their state in memory.
 pub(crate) struct Place {
-    shared: Arc<Shared>,
+    shared: Arc<Memory>,
     scope: Scope,
     /// Of a collection; that of all is a part of `shared`.
     topic: Option<Arc<Topic>>,
@@ -106,7 +105,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn open(shared: &Arc<Shared>, scope: Scope, from: Revision) -> Result<Self, StoreError> {
+    pub(crate) fn open(shared: &Arc<Memory>, scope: Scope, from: Revision) -> Result<Self, StoreError> {
         let topic = match &scope {
             Scope::All => None,
             Scope::Collection(id) => Some(shared.topics.join(id)),

@@ -9,7 +9,7 @@ use apimachinery::tenant::TenantId;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::frame::Transaction;
+use super::Transaction;
 use super::table::{Table, Version};
 use crate::{Change, CollectionId, Key, Range, RangeQuery, Record, Revision, Scope, StoreError};
 
@@ -102,9 +102,9 @@ impl State {
         held.table.put(name, Version { revision, value: Some(value) });
     }
 
-    /// Does what a durable transaction says. Its revision is one above the present.
-    pub(crate) fn apply(&mut self, transaction: &Transaction) {
-        self.revision += 1;
+    /// Does what a durable transaction says. Its revision lies behind the present one.
+    pub(crate) fn apply(&mut self, revision: Revision, transaction: &Transaction) {
+        self.revision = revision;
         match transaction {
             Transaction::Writes(writes) => {
                 for (key, value) in writes {

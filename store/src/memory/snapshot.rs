@@ -11,8 +11,8 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
-use super::frame::{put_str, put_value, take_str, take_tenant, take_u64, take_value};
 use super::state::State;
+use super::wire::{put_str, put_value, take_str, take_tenant, take_u64, take_value};
 use crate::{CollectionId, Revision};
 
 const MAGIC: &[u8; 20] = b"tenantry-snapshot-1\n";
