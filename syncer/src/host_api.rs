@@ -15,6 +15,9 @@ use crate::error::HostError;
 use crate::marks;
 use crate::pulse::Pulse;
 
+/// A watch that hears nothing for so long, not even a bookmark, is taken for dead.
+const SILENCE: Duration = Duration::from_secs(150);
+
 /// A kind of the host, and where it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HostKind {
@@ -151,12 +154,11 @@ impl HostApi {
         let request = Request::get(uri).header(header::ACCEPT, accept).body(Vec::new()).map_err(away)?;
         let open = tokio::time::timeout(self.timeout, self.client.request_stream(request));
         let reader = self.pulse.wait(open).await?.map_err(away)?.map_err(kube_error)?;
-        Ok(reader.lines().map(|line| {
-            let mut event: Value = serde_json::from_str(&line.map_err(away)?).map_err(away)?;
-            let object = event["object"].take();
-            match event["type"].as_str() {
-                Some("ERROR") => Err(HostError::Refused(ApiError::from_status(500, &object))),
-                kind => Ok((kind.unwrap_or_default().to_owned(), object)),
+        Ok(futures::stream::unfold(Some(Box::pin(reader.lines())), |lines| async move {
+            let mut lines = lines?;
+            match tokio::time::timeout(SILENCE, lines.next()).await {
+                Ok(line) => Some((read_event(line?), Some(lines))),
+                Err(_) => Some((Err(HostError::Away("the watch fell silent".to_owned())), None)),
             }
         }))
     }
@@ -314,6 +316,15 @@ fn same_mark(present: &Value, object: &Value) -> bool {
         (_, None) => false,
     };
     ours && [marks::RESOURCE, marks::NAMESPACE, marks::NAME].into_iter().all(same)
+}
+
+fn read_event(line: std::io::Result<String>) -> Result<WatchEvent, HostError> {
+    let mut event: Value = serde_json::from_str(&line.map_err(away)?).map_err(away)?;
+    let object = event["object"].take();
+    match event["type"].as_str() {
+        Some("ERROR") => Err(HostError::Refused(ApiError::from_status(500, &object))),
+        kind => Ok((kind.unwrap_or_default().to_owned(), object)),
+    }
 }
 
 fn away(error: impl std::fmt::Display) -> HostError {

@@ -16,9 +16,6 @@ use crate::host_api::HostKind;
 use crate::marks::{self, Mark};
 use crate::room::{Room, Watching};
 
-/// A watch that hears nothing for so long, not even a bookmark, is taken for dead.
-const SILENCE: Duration = Duration::from_secs(150);
-
 /// Follows what a room watches. `synced` becomes true once all that is there has been seen.
 pub(crate) async fn watch_room(
     context: Arc<Context>,
@@ -64,11 +61,7 @@ async fn follow(
     }
     let stream = context.host.watch(kind, "", selector, revision).await?;
     let mut stream = std::pin::pin!(stream);
-    loop {
-        let next = tokio::time::timeout(SILENCE, stream.next());
-        let Some(event) = next.await.map_err(|_| HostError::Away("the watch fell silent".to_owned()))? else {
-            return Ok(());
-        };
+    while let Some(event) = stream.next().await {
         let (event, object) = event?;
         let at = meta::text(&object, "resourceVersion").to_owned();
         match event.as_str() {
@@ -80,6 +73,7 @@ async fn follow(
             *revision = at;
         }
     }
+    Ok(())
 }
 
 fn replace(context: &Context, room: &dyn Room, watching: Watching, items: Vec<Value>) {

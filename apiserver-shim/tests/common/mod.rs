@@ -4,14 +4,10 @@
 
 use std::sync::Arc;
 
-use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
-use apiserver_shim::access::{Access, Entry, Origin};
-use apiserver_shim::auth::{Attributes, Authorized, User};
-use apiserver_shim::clock::SystemClock;
-use apiserver_shim::server::{ApiServer, Parts};
+use apiserver_shim::access::Origin;
+use apiserver_shim::server::ApiServer;
 use apiserver_shim::tls::Peer;
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -19,25 +15,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-/// The tenant of [`Server::client`].
-pub const TENANT: TenantId = TenantId::from_bytes([1; 16]);
-
-struct Everyone;
-
-#[async_trait]
-impl Access for Everyone {
-    fn enter(&self, _: TenantId) -> Result<Entry, ApiError> {
-        Ok(Entry::default())
-    }
-
-    async fn identify(&self, _: &Origin, _: &HeaderMap, _: &Attributes<'_>) -> Result<User, ApiError> {
-        Ok(User::internal("admin"))
-    }
-
-    async fn authorize(&self, _: TenantId, _: &Attributes<'_>) -> Result<Authorized, ApiError> {
-        Ok(Authorized::allow("all may"))
-    }
-}
+pub mod open;
+pub use open::TENANT;
 
 pub struct Server(pub ApiServer);
 
@@ -45,8 +24,7 @@ pub struct Client(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
 
 impl Server {
     pub fn start() -> Self {
-        let store = Arc::new(store::Embedded::in_memory().unwrap());
-        Self(ApiServer::new(Parts::new(store, Arc::new(SystemClock), None, Arc::new(Everyone))))
+        Self(open::server().0)
     }
 
     /// A connection to the server as one of its tenants sees it.

@@ -7,54 +7,19 @@ use std::time::Duration;
 
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::ApiError;
-use apimachinery::tenant::TenantId;
-use apiserver_shim::access::{Access, Entry, Origin};
-use apiserver_shim::auth::{Attributes, Authorized, User};
-use apiserver_shim::client::Served;
-use apiserver_shim::clock::SystemClock;
-use apiserver_shim::server::{ApiServer, Parts};
-use async_trait::async_trait;
 use controllers::{Config, Controllers};
-use http::HeaderMap;
 use serde_json::{Value, json};
 use tenant_client::{Caller, DeleteOptions, Patch, Target, TenantClient};
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+#[path = "../../../apiserver-shim/tests/common/open.rs"]
+mod open;
+pub use open::TENANT;
+
 /// Whoever tests.
 pub const TESTER: Caller = Caller { user: "admin", manager: "test" };
 /// How long a controller may take on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Everyone;
-
-#[async_trait]
-impl Access for Everyone {
-    fn enter(&self, _: TenantId) -> Result<Entry, ApiError> {
-        Ok(Entry::default())
-    }
-
-    async fn identify(&self, _: &Origin, _: &HeaderMap, _: &Attributes<'_>) -> Result<User, ApiError> {
-        Ok(User::internal("admin"))
-    }
-
-    async fn authorize(&self, _: TenantId, _: &Attributes<'_>) -> Result<Authorized, ApiError> {
-        Ok(Authorized::allow("all may"))
-    }
-}
-
-struct OneTenant(watch::Sender<u64>);
-
-impl Served for OneTenant {
-    fn ids(&self) -> Vec<TenantId> {
-        vec![TENANT]
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
-    }
-}
 
 pub struct World {
     pub client: Arc<dyn TenantClient>,
@@ -69,9 +34,7 @@ impl World {
 
     /// One whose controllers' clock is ahead, and whose controllers are ours or somebody else's.
     pub async fn start_with(ahead: jiff::SignedDuration, ours: bool) -> Self {
-        let store = Arc::new(store::Embedded::in_memory().unwrap());
-        let server = ApiServer::new(Parts::new(store, Arc::new(SystemClock), None, Arc::new(Everyone)));
-        let client = server.client(Arc::new(OneTenant(watch::channel(0).0)));
+        let client = open::server().0.client(Arc::new(open::OneTenant::default()));
         let stop = CancellationToken::new();
         let controllers = Controllers::new(
             Arc::clone(&client),

@@ -7,6 +7,7 @@ mod world;
 
 use serde_json::json;
 use suite::{controllers_work, follows, reads_and_writes};
+use tenant_client::{Event, TenantClient};
 use world::World;
 
 #[tokio::test]
@@ -75,9 +76,12 @@ async fn remote_misses_nothing_while_the_server_is_away() {
 async fn remote_tells_of_tenants_that_come_and_go() {
     let world = World::start();
     let (client, seam) = world.remote_client();
-    let mut followed = seam.follow().await;
+    let mut followed = seam.follow().await.stream;
     client.detach(seam.tenant);
-    assert_eq!(seam.client.tenants(), []);
-    followed.detached(seam.tenant).await;
+    assert_eq!(client.tenants(), []);
+    let detached = async {
+        while !followed.next().await.unwrap().iter().any(|e| matches!(e, Event::Detached(t) if *t == seam.tenant)) {}
+    };
+    tokio::time::timeout(suite::LIMIT, detached).await.expect("the tenant is detached in time");
     assert_eq!(seam.get("", "namespaces/x").await.unwrap_err().code, 503);
 }

@@ -14,7 +14,7 @@ use tenant_client::{Caller, Change, DeleteOptions, Event, EventStream, Patch, Ta
 use tokio_util::sync::CancellationToken;
 
 const CALLER: Caller = Caller { user: "admin", manager: "tests" };
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A form of the seam, and a tenant in it.
 #[derive(Clone)]
@@ -93,7 +93,7 @@ impl Seam {
 
 /// A follower, read change by change.
 pub struct Followed {
-    stream: Box<dyn EventStream>,
+    pub stream: Box<dyn EventStream>,
     waiting: Vec<Event>,
 }
 
@@ -115,18 +115,6 @@ impl Followed {
             }
         };
         tokio::time::timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("no change of {what} in time"))
-    }
-}
-
-impl Followed {
-    /// Waits until a tenant is detached.
-    pub async fn detached(&mut self, tenant: TenantId) {
-        let found = async {
-            while !self.waiting.drain(..).any(|e| matches!(e, Event::Detached(t) if t == tenant)) {
-                self.waiting = self.stream.next().await.unwrap();
-            }
-        };
-        tokio::time::timeout(LIMIT, found).await.expect("the tenant is detached in time");
     }
 }
 

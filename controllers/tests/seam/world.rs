@@ -2,16 +2,10 @@
 
 use std::sync::Arc;
 
-use apimachinery::status::ApiError;
-use apimachinery::tenant::TenantId;
-use apiserver_shim::access::{Access, Entry, Origin};
-use apiserver_shim::auth::{Attributes, Authorized, User};
-use apiserver_shim::client::Served;
-use apiserver_shim::clock::SystemClock;
-use apiserver_shim::server::{ApiServer, Parts};
+use apiserver_shim::access::Origin;
+use apiserver_shim::server::ApiServer;
 use apiserver_shim::tls::Peer;
-use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
@@ -22,37 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::suite::Seam;
 
-const TENANT: TenantId = TenantId::from_bytes([1; 16]);
-
-struct Everyone;
-
-#[async_trait]
-impl Access for Everyone {
-    fn enter(&self, _: TenantId) -> Result<Entry, ApiError> {
-        Ok(Entry::default())
-    }
-
-    async fn identify(&self, _: &Origin, _: &HeaderMap, _: &Attributes<'_>) -> Result<User, ApiError> {
-        Ok(User::internal("admin"))
-    }
-
-    async fn authorize(&self, _: TenantId, _: &Attributes<'_>) -> Result<Authorized, ApiError> {
-        Ok(Authorized::allow("all may"))
-    }
-}
-
-/// Serves one tenant for ever.
-struct Fixed(watch::Sender<u64>);
-
-impl Served for Fixed {
-    fn ids(&self) -> Vec<TenantId> {
-        vec![TENANT]
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
-    }
-}
+#[path = "../../../apiserver-shim/tests/common/open.rs"]
+mod open;
+use open::TENANT;
 
 pub struct World {
     server: ApiServer,
@@ -63,13 +29,12 @@ pub struct World {
 
 impl World {
     pub fn start() -> Self {
-        let store = Arc::new(Embedded::in_memory().unwrap());
-        let server = ApiServer::new(Parts::new(store.clone(), Arc::new(SystemClock), None, Arc::new(Everyone)));
+        let (server, store) = open::server();
         Self { server, store, wire: watch::Sender::new(CancellationToken::new()) }
     }
 
     pub fn local(&self) -> Seam {
-        Seam { client: self.server.client(Arc::new(Fixed(watch::Sender::new(0)))), tenant: TENANT }
+        Seam { client: self.server.client(Arc::new(open::OneTenant::default())), tenant: TENANT }
     }
 
     pub fn remote(&self) -> Seam {

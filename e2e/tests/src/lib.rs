@@ -7,6 +7,7 @@ pub mod fault;
 mod host;
 pub mod marks;
 mod server;
+mod sleepers;
 mod tenant;
 pub mod web;
 pub mod wire;
@@ -18,6 +19,7 @@ use serde_json::Value;
 pub use cluster::{Cluster, Namespace};
 pub use host::{HostFacts, Node};
 pub use server::panics;
+pub use sleepers::sleepers;
 pub use tenant::{Tenant, tenant_command};
 
 /// How long what must come is waited for.

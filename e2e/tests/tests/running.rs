@@ -6,24 +6,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use e2e::marks::{host_namespace, uid};
-use e2e::{Cluster, Error, LIMIT, must, text};
+use e2e::{Cluster, Error, LIMIT, must, sleepers, text};
 use serde_json::Value;
 
 const PODS: usize = 20;
-
-const APP: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: many}
-spec:
-  replicas: 20
-  selector: {matchLabels: {app: many}}
-  template:
-    metadata: {labels: {app: many}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers: [{name: app, image: "docker.io/library/busybox:1", command: [sleep, "3600"]}]
-"#;
 
 #[test]
 fn every_pod_that_the_host_shows_running_the_tenant_shows_running() -> Result<(), Error> {
@@ -35,7 +21,7 @@ fn every_pod_that_the_host_shows_running_the_tenant_shows_running() -> Result<()
     let (on_host, in_tenant) = std::thread::scope(|scope| {
         let on_host = scope.spawn(|| running(&host, &below));
         let in_tenant = scope.spawn(|| running(&demo, namespace.name()));
-        namespace.apply(APP)?;
+        namespace.apply(&sleepers("many", PODS))?;
         Ok::<_, Error>((on_host.join().expect("no panic")?, in_tenant.join().expect("no panic")?))
     })?;
     assert!(on_host.keys().eq(in_tenant.keys()), "host: {on_host:?}, tenant: {in_tenant:?}");

@@ -1,6 +1,6 @@
 //! Workloads of a tenant on real nodes, from `kubectl apply` to finished or rolled, as its user waits for them.
 
-use e2e::{Cluster, Error, LIMIT, Namespace, Tenant, must, text};
+use e2e::{Cluster, Error, LIMIT, Namespace, Tenant, must, sleepers, text};
 
 /// Left out on simulated nodes (`make test` says so).
 mod real {
@@ -289,25 +289,11 @@ spec:
         Ok(())
     }
 
-    const BUDGET: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: app}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: app}}
-  template:
-    metadata: {labels: {app: app}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers: [{name: app, image: "docker.io/library/busybox:1", command: [sleep, "3600"]}]
-"#;
-
     #[test]
     fn an_evicted_pod_ends_on_the_host_and_is_replaced() -> Result<(), Error> {
         let demo = Cluster::demo()?;
         let namespace = namespace(&demo, "e2e-evict")?;
-        namespace.apply(BUDGET)?;
+        namespace.apply(&sleepers("app", 2))?;
         namespace.kubectl(&["rollout", "status", "deployment/app", "--timeout=60s"])?;
         let name = namespace.kubectl(&["get", "pods", "--output", "jsonpath={.items[0].metadata.name}"])?;
         let eviction = format!(
@@ -328,7 +314,7 @@ spec:
         // A tenant of its own: a drain takes all pods of the node.
         let tenant = Tenant::create("e2e-drain")?;
         let cluster = tenant.cluster();
-        cluster.apply("default", BUDGET)?;
+        cluster.apply("default", &sleepers("app", 2))?;
         cluster.kubectl(&["rollout", "status", "deployment/app", "--timeout=60s"])?;
         let pods = || cluster.kubectl(&["get", "pods", "--output=jsonpath={.items[*].metadata.name}"]);
         let (before, node) =

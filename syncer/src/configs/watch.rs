@@ -23,7 +23,6 @@ use crate::marks;
 
 /// Changes come in bursts (a pod with its config); one look after each is enough.
 const PAUSE: Duration = Duration::from_millis(500);
-const SILENCE: Duration = Duration::from_secs(150);
 
 /// Keeps a watch on each namespace in which something is placed, up to the limit. Does not end.
 pub(crate) async fn watch_configs(context: Arc<Context>) {
@@ -75,16 +74,13 @@ async fn follow(context: &Context, tenant: TenantId, namespace: &str, kind: Host
     let selector = format!("{}={tenant}", marks::TENANT);
     let stream = context.host.watch_metadata(kind, &host_namespace, &selector).await?;
     let mut stream = std::pin::pin!(stream);
-    loop {
-        let next = tokio::time::timeout(SILENCE, stream.next());
-        let Some(event) = next.await.map_err(|_| HostError::Away("the watch fell silent".to_owned()))? else {
-            return Ok(());
-        };
+    while let Some(event) = stream.next().await {
         let (event, object) = event?;
         if event != "BOOKMARK" {
             touched(context, tenant, namespace, kind, event == "DELETED", &object);
         }
     }
+    Ok(())
 }
 
 /// Someone wrote one of our objects, perhaps we ourselves.
