@@ -12,12 +12,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use rustls::server::{Acceptor as HelloAcceptor, NoServerSessionStorage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::authority::{CertificateError, SERVING_LIFETIME};
+use super::legacy_hello::{self, legacy_hello_complete, legacy_hello_length, messages_apart};
 use super::peer::{self, AnyClient, Peer};
 use crate::clock::SharedClock;
 use crate::tenants::{Tenant, TenantSpec, Tenants};
@@ -92,7 +94,8 @@ struct Kept {
 
 #[derive(Debug, Default)]
 struct Configs {
-    by_tenant: HashMap<TenantId, Kept>,
+    /// And whether the client's hello was a legacy one.
+    by_tenant: HashMap<(TenantId, bool), Kept>,
     uses: u64,
 }
 
@@ -163,7 +166,7 @@ impl Acceptor {
     async fn handshake(&self, stream: TcpStream, route: Route) -> Result<Connection, Refused> {
         // Requests and watch events are small and must not wait for more.
         let _ = stream.set_nodelay(true);
-        let start = LazyConfigAcceptor::new(HelloAcceptor::default(), stream).await.map_err(|_| Refused::Malformed)?;
+        let (start, legacy) = hello(stream).await?;
         let tenant = match route {
             Route::Own(id) => self.tenants.get(id),
             Route::Shared => {
@@ -173,11 +176,12 @@ impl Acceptor {
             }
         }
         .ok_or(Refused::UnknownTenant)?;
-        let config = self.config(&tenant).map_err(|error| {
+        let config = self.config(&tenant, legacy).map_err(|error| {
             tracing::error!(tenant = %tenant.id(), %error, "no serving certificate");
             Refused::Certificate
         })?;
-        let stream = start.into_stream(config).await.map_err(|_| Refused::Handshake)?;
+        let stream = if legacy { finish_legacy(start, config).await } else { start.into_stream(config).await.ok() };
+        let stream = stream.ok_or(Refused::Handshake)?;
         let session = stream.get_ref().1;
         let http2 = session.alpn_protocol() == Some(b"h2");
         let chain = session.peer_certificates().unwrap_or_default();
@@ -185,14 +189,14 @@ impl Acceptor {
         Ok(Connection { stream, tenant, peer, http2 })
     }
 
-    fn config(&self, tenant: &Tenant) -> Result<Arc<ServerConfig>, CertificateError> {
+    fn config(&self, tenant: &Tenant, legacy: bool) -> Result<Arc<ServerConfig>, CertificateError> {
         let now = self.clock.now();
         let spec = tenant.spec();
         {
             let mut configs = self.configs.lock();
             configs.uses += 1;
             let used = configs.uses;
-            if let Some(kept) = configs.by_tenant.get_mut(&tenant.id())
+            if let Some(kept) = configs.by_tenant.get_mut(&(tenant.id(), legacy))
                 && now < kept.renew
                 && Arc::ptr_eq(&kept.spec, &spec)
             {
@@ -204,7 +208,8 @@ impl Acceptor {
         let issued = tenant.authority().serving(&tenant.server_names(), &tenant.addresses(), now)?;
         let renew = issued.not_after - SERVING_LIFETIME / 3;
         let chain = vec![issued.certificate.clone(), tenant.authority().certificate().clone()];
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+        let provider = if legacy { &*legacy_hello::PROVIDER } else { &self.provider };
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
                 builder.with_client_cert_verifier(Arc::new(AnyClient::new())).with_single_cert(chain, issued.key.into())
@@ -216,13 +221,40 @@ impl Acceptor {
         let config = Arc::new(config);
         let mut configs = self.configs.lock();
         if configs.by_tenant.len() >= CONFIGS {
-            let oldest = configs.by_tenant.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| *id);
-            oldest.and_then(|id| configs.by_tenant.remove(&id));
+            let oldest = configs.by_tenant.iter().min_by_key(|(_, kept)| kept.used).map(|(key, _)| *key);
+            oldest.and_then(|key| configs.by_tenant.remove(&key));
         }
         let used = configs.uses;
-        configs.by_tenant.insert(tenant.id(), Kept { config: Arc::clone(&config), spec, renew, used });
+        configs.by_tenant.insert((tenant.id(), legacy), Kept { config: Arc::clone(&config), spec, renew, used });
         Ok(config)
     }
+}
+
+/// Reads the hello. Whether it was a legacy one, and is not now.
+async fn hello(mut stream: TcpStream) -> Result<(StartHandshake<TcpStream>, bool), Refused> {
+    let mut sent = [0; legacy_hello::LONGEST];
+    // A hello that small comes in one piece; whatever else this is, it is still there to be read.
+    let length = stream.peek(&mut sent).await.map_err(|_| Refused::Malformed)?;
+    let mut acceptor = HelloAcceptor::default();
+    let Some(sent) = legacy_hello_length(&sent[..length]).map(|length| &mut sent[..length]) else {
+        let start = LazyConfigAcceptor::new(acceptor, stream).await.map_err(|_| Refused::Malformed)?;
+        return Ok((start, false));
+    };
+    stream.read_exact(sent).await.map_err(|_| Refused::Malformed)?;
+    let complete = legacy_hello_complete(sent).ok_or(Refused::Malformed)?;
+    acceptor.read_tls(&mut &complete[..]).map_err(|_| Refused::Malformed)?;
+    let accepted = acceptor.accept().ok().flatten().ok_or(Refused::Malformed)?;
+    Ok((StartHandshake::from_parts(accepted, stream), true))
+}
+
+/// Finishes the handshake with a client whose hello was a legacy one.
+async fn finish_legacy(start: StartHandshake<TcpStream>, config: Arc<ServerConfig>) -> Option<TlsStream<TcpStream>> {
+    let mut flight = Vec::new();
+    let mut wrote = Ok(0);
+    let mut rest = start.into_stream_with(config, |session| wrote = session.write_tls(&mut flight));
+    wrote.ok()?;
+    rest.get_mut()?.write_all(&messages_apart(&flight)?).await.ok()?;
+    rest.await.ok()
 }
 
 impl std::fmt::Debug for Acceptor {

@@ -3,6 +3,7 @@
 pub mod acceptor;
 pub mod authority;
 mod kubeconfig;
+mod legacy_hello;
 pub mod listen;
 pub mod peer;
 

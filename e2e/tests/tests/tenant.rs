@@ -212,6 +212,9 @@ spec:
 
         let token = run("cat /var/run/secrets/kubernetes.io/serviceaccount/token")?;
         assert_eq!(who_is(&demo, &token)?, format!("system:serviceaccount:{}:default", namespace.name()));
+        let ask = "wget -q -O - --no-check-certificate --header \"Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)\" \
+                   https://kubernetes.default.svc/api";
+        assert!(run(ask)?.contains("APIVersions"), "the wget of busybox reaches the tenant's API");
         demo.eventually("client-go in a pod reaches the tenant's API with the mounted token and CA", LIMIT, |_| {
             let log = namespace.kubectl(&["logs", "api"])?;
             let asked =
