@@ -3,6 +3,7 @@
 //! An engine feeds it with what has become durable, in the order of revisions; all reads are answered here. The embedded
 //! engine feeds it from its log, the etcd engine from a watch.
 
+mod common;
 mod cursor;
 pub(crate) mod snapshot;
 mod state;

@@ -7,8 +7,9 @@
 //! cannot pass for a frame, nor can what a file held before.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use super::OpenError;
 use super::disk::{Disk, DiskFile};
@@ -49,6 +50,57 @@ struct Sealed {
     number: u64,
     bytes: u64,
     last: Revision,
+}
+
+/// A segment as it lies on disk: what can be told of it without those before.
+struct Segment {
+    number: u64,
+    size: u64,
+    /// None if it has no head.
+    nonce: Option<u64>,
+    batches: Vec<Batch>,
+    /// Where the last whole frame ends.
+    end: usize,
+    /// The bytes of that frame.
+    tail: Vec<u8>,
+    /// How many bytes behind the end are more than zeros.
+    dirty: usize,
+    /// Whether there is a whole frame among them.
+    frame_beyond: bool,
+}
+
+struct Batch {
+    at: usize,
+    first: Revision,
+    /// None if they are not well-formed.
+    transactions: Option<Vec<Transaction>>,
+}
+
+impl Segment {
+    fn read(disk: &dyn Disk, number: u64) -> Result<Self, OpenError> {
+        let name = segment_name(number);
+        let mut bytes = Vec::new();
+        let read = disk.read(&name).and_then(|mut file| file.read_to_end(&mut bytes));
+        read.map_err(|source| OpenError::Io { file: name, source })?;
+        let nonce = bytes.strip_prefix(MARK).and_then(|b| b.first_chunk::<8>()).map(|b| u64::from_le_bytes(*b));
+        let (mut batches, mut end, mut last_frame) = (Vec::new(), 0, 0);
+        let mut frame_beyond = false;
+        if let Some(nonce) = nonce {
+            (end, last_frame) = (HEAD, HEAD);
+            while let Found::Frame(frame) = frame::find(&bytes[end..], nonce) {
+                batches.push(Batch { at: end, first: frame.first, transactions: frame::decode(&frame) });
+                last_frame = end;
+                end += frame.size;
+            }
+        }
+        let dirty = bytes[end..].iter().rposition(|b| *b != 0).map_or(0, |i| i + 1);
+        if let Some(nonce) = nonce {
+            let mut beyond = (end + 8..end + dirty).step_by(8);
+            frame_beyond = beyond.any(|i| matches!(frame::find(&bytes[i..], nonce), Found::Frame(_)));
+        }
+        let tail = bytes[last_frame..end].to_vec();
+        Ok(Self { number, size: bytes.len() as u64, nonce, batches, end, tail, dirty, frame_beyond })
+    }
 }
 
 /// What opening found.
@@ -113,67 +165,81 @@ impl Log {
             preparer: Preparer::default(),
             buffer: Vec::new(),
         };
-        let last = segments.last().copied();
-        for number in segments {
-            log.next = number + 1;
-            recovered.torn += log.load(number, Some(number) == last, &mut state)?;
-        }
+        recovered.torn = log.load_all(&segments, &mut state)?;
         Ok((log, state, recovered))
     }
 
-    fn load(&mut self, number: u64, is_last: bool, state: &mut State) -> Result<u64, OpenError> {
+    /// Takes what all segments say. One is read and decoded while the one before is applied.
+    fn load_all(&mut self, segments: &[u64], state: &mut State) -> Result<u64, OpenError> {
+        let (sender, receiver) = sync_channel(0);
+        let disk = self.disk.clone();
+        // The receiver goes with this closure: a reader that is not listened to any more ends.
+        std::thread::scope(move |scope| {
+            let reader = std::thread::Builder::new().name("store-reader".into());
+            let reading = reader.spawn_scoped(scope, move || {
+                for number in segments {
+                    let read = Segment::read(&*disk, *number);
+                    let failed = read.is_err();
+                    if sender.send(read).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            reading.map_err(|source| OpenError::Io { file: "store-reader".into(), source })?;
+            let mut torn = 0;
+            while let Ok(read) = receiver.recv() {
+                let segment = read?;
+                self.next = segment.number + 1;
+                let is_last = Some(&segment.number) == segments.last();
+                torn += self.load(segment, is_last, state)?;
+            }
+            Ok(torn)
+        })
+    }
+
+    fn load(&mut self, segment: Segment, is_last: bool, state: &mut State) -> Result<u64, OpenError> {
+        let Segment { number, size, nonce, batches, tail, .. } = segment;
         let name = segment_name(number);
         let io = |source| OpenError::Io { file: name.clone(), source };
         let corrupt = |offset: usize| OpenError::Corrupt { file: name.clone(), offset: offset as u64 };
-        let mut bytes = Vec::new();
-        self.disk.read(&name).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(io)?;
-        let nonce = bytes.strip_prefix(MARK).and_then(|b| b.first_chunk::<8>()).map(|b| u64::from_le_bytes(*b));
         let Some(nonce) = nonce else {
             // A crash may have come before the head was there, but then nothing else is.
-            if !is_last || bytes.iter().any(|b| *b != 0) {
+            if !is_last || segment.dirty > 0 {
                 return Err(corrupt(0));
             }
             self.disk.remove(&name).map_err(io)?;
             return Ok(0);
         };
-        let mut at = HEAD;
-        let mut last_frame = HEAD;
-        while let Found::Frame(frame) = frame::find(&bytes[at..], nonce) {
-            if frame.first > state.revision + 1 {
-                return Err(corrupt(at));
+        for batch in batches {
+            if batch.first > state.revision + 1 {
+                return Err(corrupt(batch.at));
             }
-            let transactions = frame::decode(&frame).ok_or_else(|| corrupt(at))?;
+            let transactions = batch.transactions.ok_or_else(|| corrupt(batch.at))?;
             // What the snapshot has already is skipped.
-            let known = usize::try_from(state.revision + 1 - frame.first).unwrap_or(usize::MAX);
+            let known = usize::try_from(state.revision + 1 - batch.first).unwrap_or(usize::MAX);
             for transaction in transactions.iter().skip(known) {
                 state.apply(state.revision + 1, transaction);
             }
-            last_frame = at;
-            at += frame.size;
         }
-        let dirty = bytes[at..].iter().rposition(|b| *b != 0).map_or(0, |i| i + 1);
-        if dirty > 0 {
-            // A batch is written only after the one before is durable. So a whole frame behind a broken one means
-            // that an acknowledged write was damaged; only the last one can have been torn by a crash.
-            let beyond = (at + 8..at + dirty).step_by(8);
-            let mut frames = beyond.filter(|i| matches!(frame::find(&bytes[*i..], nonce), Found::Frame(_)));
-            if !is_last || frames.next().is_some() {
-                return Err(corrupt(at));
-            }
+        let (end, dirty) = (segment.end, segment.dirty);
+        // A batch is written only after the one before is durable. So a whole frame behind a broken one means
+        // that an acknowledged write was damaged; only the last one can have been torn by a crash.
+        if dirty > 0 && (!is_last || segment.frame_beyond) {
+            return Err(corrupt(end));
         }
-        let size = bytes.len() as u64;
         if !is_last {
             self.sealed.push_back(Sealed { number, bytes: size, last: state.revision });
-        } else if at == HEAD {
+        } else if end == HEAD {
             // Its head may not be durable. A new one is made when it is needed.
             self.disk.remove(&name).map_err(io)?;
         } else {
             let mut file = self.disk.open(&name).map_err(io)?;
             // The last frame is here, but the process before may have died, or the disk failed, before it was durable.
             // It is written again: pages whose writing has failed count as clean, syncing alone would not save them.
-            let tail = [&bytes[last_frame..at], &vec![0; dirty]].concat();
-            file.write_at(last_frame as u64, &tail).and_then(|()| file.sync()).map_err(io)?;
-            let (end, last) = (at as u64, state.revision);
+            let last_frame = (end - tail.len()) as u64;
+            let tail = [tail, vec![0; dirty]].concat();
+            file.write_at(last_frame, &tail).and_then(|()| file.sync()).map_err(io)?;
+            let (end, last) = (end as u64, state.revision);
             self.active = Some(Active { file, number, nonce, end, size, last, frames: false });
         }
         Ok(dirty as u64)

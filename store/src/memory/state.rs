@@ -10,6 +10,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::Transaction;
+use super::common::Common;
 use super::table::{Table, Version};
 use crate::{Change, CollectionId, Key, Range, RangeQuery, Record, Revision, Scope, StoreError};
 
@@ -45,14 +46,14 @@ impl Tenant {
         self.collections.binary_search_by(|(n, _)| n.as_str().cmp(name))
     }
 
-    fn get_or_create(&mut self, name: &SmolStr) -> (&SmolStr, &mut Collection) {
+    fn get_or_create(&mut self, name: &SmolStr, common: &mut Common) -> (&SmolStr, &mut Collection) {
         let i = match self.place(name) {
             Ok(i) => i,
             Err(i) => {
                 if self.collections.len() == self.collections.capacity() {
                     self.collections.reserve_exact((self.collections.len() / 4).max(1));
                 }
-                self.collections.insert(i, (name.clone(), Collection::default()));
+                self.collections.insert(i, (common.share_name(name), Collection::default()));
                 i
             }
         };
@@ -83,6 +84,7 @@ pub(crate) struct State {
     pub(crate) oldest: Revision,
     /// Tenants that were purged, and when. What was before can no longer be read.
     purged: Vec<(TenantId, Revision)>,
+    common: Common,
     pub(crate) sizes: Sizes,
 }
 
@@ -97,9 +99,10 @@ impl State {
         self.sizes.records += 1;
         self.sizes.bytes += (name.len() + value.len()) as u64;
         let tenant = self.tenants.entry(collection.tenant).or_default();
-        let (_, held) = tenant.get_or_create(&collection.name);
+        let (_, held) = tenant.get_or_create(&collection.name, &mut self.common);
         held.last = held.last.max(revision);
-        held.table.put(name, Version { revision, value: Some(value) });
+        let (name, value) = self.common.share(name, value);
+        held.table.put(&name, Version { revision, value: Some(value) });
     }
 
     /// Does what a durable transaction says. Its revision lies behind the present one.
@@ -124,8 +127,15 @@ impl State {
                 _ => return,
             },
         };
-        let (collection_name, collection) = tenant.get_or_create(&key.collection.name);
-        let (previous, name) = collection.table.put(&key.name, Version { revision, value: value.clone() });
+        let (collection_name, collection) = tenant.get_or_create(&key.collection.name, &mut self.common);
+        let (name, value) = match value {
+            Some(value) => {
+                let (name, value) = self.common.share(&key.name, value);
+                (name, Some(value))
+            }
+            None => (key.name.clone(), None),
+        };
+        let (previous, name) = collection.table.put(&name, Version { revision, value: value.clone() });
         if value.is_none() && previous.is_none() {
             return;
         }
@@ -311,6 +321,7 @@ impl State {
             if self.log.len() * 4 < self.log.capacity() {
                 self.log.shrink_to_fit();
             }
+            self.common.sweep();
             return None;
         }
         Some(touched)
