@@ -1,11 +1,13 @@
 //! The tenant seam in process: controllers and syncer read and write through the registry, with full admission.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use apimachinery::builtin;
 use apimachinery::envelope::Stored;
 use apimachinery::gvk::{GroupResource, GroupVersionKind};
 use apimachinery::patch::PatchType;
+use apimachinery::resource::Group;
 use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
@@ -71,6 +73,28 @@ impl LocalClient {
 
 const READER: Caller = Caller { user: "system:apiserver", manager: "" };
 
+/// The built-in resources whose objects are stored, the same for all tenants.
+static BUILT_IN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
+    let mut found = Vec::new();
+    add_stored(builtin::groups(), &mut found);
+    found
+});
+
+/// Adds the resources of groups whose objects are stored, each once.
+fn add_stored(groups: &[Group], found: &mut Vec<Resource>) {
+    for resource in groups.iter().flat_map(|group| &group.versions).flat_map(|(_, resources)| resources) {
+        let name = place::storage_resource(&resource.group_resource());
+        let stored = resource.allows("list") && resource.allows("delete");
+        if stored && !found.iter().any(|r| r.resource == name) {
+            found.push(Resource {
+                resource: name,
+                kind: place::storage_kind(resource),
+                namespaced: resource.namespaced,
+            });
+        }
+    }
+}
+
 fn object(live: Live, namespace: &str, name: &str) -> Object {
     Object {
         kind: live.kind,
@@ -100,6 +124,10 @@ impl TenantClient for LocalClient {
             from,
             kinds: HashMap::new(),
         })
+    }
+
+    fn in_order(&self) -> bool {
+        true
     }
 
     async fn get(&self, target: Target<'_>) -> Result<Object, ApiError> {
@@ -137,20 +165,8 @@ impl TenantClient for LocalClient {
 
     async fn resources(&self, tenant: TenantId) -> Result<Vec<Resource>, ApiError> {
         self.shared.registry.load(tenant).await?;
-        let mut found: Vec<Resource> = Vec::new();
-        for group in self.shared.registry.catalog().groups(tenant) {
-            for resource in group.versions.iter().flat_map(|(_, resources)| resources) {
-                let name = place::storage_resource(&resource.group_resource());
-                let stored = resource.allows("list") && resource.allows("delete");
-                if stored && !found.iter().any(|r| r.resource == name) {
-                    found.push(Resource {
-                        resource: name,
-                        kind: place::storage_kind(resource),
-                        namespaced: resource.namespaced,
-                    });
-                }
-            }
-        }
+        let mut found = BUILT_IN.clone();
+        add_stored(&self.shared.registry.catalog().custom_groups(tenant), &mut found);
         Ok(found)
     }
 

@@ -167,6 +167,11 @@ impl Catalog {
         groups
     }
 
+    /// The groups of a tenant's custom resources.
+    pub fn custom_groups(&self, tenant: TenantId) -> Vec<Group> {
+        self.custom(tenant).map(|c| c.groups.clone()).unwrap_or_default()
+    }
+
     /// The definitions of a tenant's custom resources, as they are published.
     pub fn definitions(&self, tenant: TenantId) -> Vec<Arc<Value>> {
         self.custom(tenant).map(|c| c.definitions.clone()).unwrap_or_default()

@@ -39,6 +39,10 @@ pub(crate) trait Controller: Send + Sync {
         false
     }
 
+    /// Of what it knows of a tenant by its changes, nothing holds any more: some were missed, or will not be told. A look
+    /// at all of the tenant follows if it is to work for it.
+    fn forget(&self, _tenant: TenantId) {}
+
     /// Says which keys a change concerns.
     fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str));
 

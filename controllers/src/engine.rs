@@ -119,7 +119,7 @@ fn all() -> Vec<Box<dyn Controller>> {
         Box::new(podgc::PodGarbage),
         Box::<event_ttl::EventTtl>::default(),
         Box::new(resourcequota::ResourceQuotas),
-        Box::new(garbage::GarbageCollector),
+        Box::<garbage::GarbageCollector>::default(),
     ]
 }
 
@@ -168,8 +168,14 @@ async fn work(shared: Arc<Shared>, cancel: CancellationToken) {
 impl Shared {
     fn take(&self, event: &Event) {
         match event {
-            Event::Attached(tenant) => self.queue.add(*tenant, Item::new(SCAN, "", "")),
-            Event::Detached(tenant) => self.queue.forget(*tenant),
+            Event::Attached(tenant) => {
+                self.all.iter().for_each(|c| c.forget(*tenant));
+                self.queue.add(*tenant, Item::new(SCAN, "", ""));
+            }
+            Event::Detached(tenant) => {
+                self.all.iter().for_each(|c| c.forget(*tenant));
+                self.queue.forget(*tenant);
+            }
             Event::Change(change) => self.route(change),
         }
     }
@@ -181,7 +187,12 @@ impl Shared {
     }
 
     fn route(&self, change: &Change) {
-        for controller in self.of(change.tenant) {
+        let enabled = (self.enabled)(change.tenant);
+        for controller in &self.all {
+            if !enabled && !controller.for_every_tenant() {
+                controller.forget(change.tenant);
+                continue;
+            }
             let room = controller.name();
             controller.keys(change, &mut |namespace, name| {
                 self.queue.add(change.tenant, Item::new(room, namespace, name));

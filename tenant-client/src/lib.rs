@@ -159,6 +159,10 @@ pub trait TenantClient: Send + Sync + 'static {
     /// Follows all tenants from now on, beginning with an [`Event::Attached`] for each that is served already.
     fn follow(&self) -> Box<dyn EventStream>;
 
+    /// Whether the changes of a tenant are told in the order of their revisions, over all its resources: who was told of
+    /// one was told of all before it.
+    fn in_order(&self) -> bool;
+
     /// Reads an object.
     ///
     /// # Errors

@@ -21,6 +21,77 @@ async fn pods_that_own_each_other_in_a_circle_all_go() {
     world.until("no pods", async || world.list("pods", "default").await.is_empty().then_some(())).await;
 }
 
+/// A reference to an object that was created.
+fn to(owner: &Value) -> Value {
+    let (kind, api_version) = (&owner["kind"], &owner["apiVersion"]);
+    json!({"apiVersion": api_version, "kind": kind, "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"],
+        "blockOwnerDeletion": true})
+}
+
+/// A config map with these owners.
+async fn map(world: &World, name: &str, owners: &[&Value]) -> Value {
+    let owners: Vec<Value> = owners.iter().map(|owner| to(owner)).collect();
+    let map = json!({"metadata": {"name": name, "ownerReferences": owners}});
+    world.create("configmaps", "default", map).await.unwrap()
+}
+
+async fn gone(world: &World, names: &[&str]) {
+    for name in names {
+        let gone = async || world.get("configmaps", "default", name).await.is_none().then_some(());
+        world.until(&format!("{name} goes"), gone).await;
+    }
+}
+
+#[tokio::test]
+async fn dependents_go_stay_or_are_let_go_as_the_deletion_of_their_owner_says() {
+    let world = World::start().await;
+    let role = json!({"metadata": {"name": "everywhere"}, "rules": []});
+    let role = world.create("clusterroles.rbac.authorization.k8s.io", "", role).await.unwrap();
+    let (a, b, c) = (map(&world, "a", &[]).await, map(&world, "b", &[]).await, map(&world, "c", &[]).await);
+    map(&world, "of-a", &[&a]).await;
+    map(&world, "of-a-and-b", &[&a, &b]).await;
+    map(&world, "of-b", &[&b]).await;
+    map(&world, "of-c", &[&c]).await;
+    map(&world, "of-role", &[&role]).await;
+    map(&world, "moves", &[&a]).await;
+    world.merge("configmaps", "default", "moves", json!({"metadata": {"ownerReferences": [to(&c)]}})).await.unwrap();
+
+    world.delete("configmaps", "default", "a", Some("Background")).await;
+    gone(&world, &["of-a"]).await;
+    world
+        .until("one owner is left", async || {
+            let map = world.get("configmaps", "default", "of-a-and-b").await?;
+            (map["metadata"]["ownerReferences"].as_array()?.len() == 1).then_some(())
+        })
+        .await;
+    world.delete("configmaps", "default", "b", Some("Orphan")).await;
+    gone(&world, &["b"]).await;
+    for name in ["of-b", "of-a-and-b"] {
+        let map = world.get("configmaps", "default", name).await.unwrap();
+        assert!(map["metadata"].get("ownerReferences").is_none_or(|o| o == &json!([])), "{map}");
+    }
+    assert!(world.get("configmaps", "default", "moves").await.is_some());
+    world.delete("configmaps", "default", "c", Some("Foreground")).await;
+    gone(&world, &["of-c", "moves", "c"]).await;
+    world.delete("clusterroles.rbac.authorization.k8s.io", "", "everywhere", None).await;
+    gone(&world, &["of-role"]).await;
+}
+
+#[tokio::test]
+async fn what_was_left_behind_while_nobody_looked_is_found_at_the_next_start() {
+    let mut world = World::start().await;
+    let (a, b) = (map(&world, "a", &[]).await, map(&world, "b", &[]).await);
+    map(&world, "of-a", &[&a]).await;
+    world.stop();
+    map(&world, "of-b", &[&b]).await;
+    world.delete("configmaps", "default", "a", Some("Background")).await;
+    world.delete("configmaps", "default", "b", Some("Orphan")).await;
+    world.begin_anew();
+    gone(&world, &["of-a", "b"]).await;
+    let map = world.get("configmaps", "default", "of-b").await.unwrap();
+    assert!(map["metadata"].get("ownerReferences").is_none_or(|o| o == &json!([])), "{map}");
+}
+
 #[tokio::test]
 async fn storage_objects_go_when_nobody_uses_them() {
     let world = World::start().await;

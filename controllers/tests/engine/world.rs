@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct World {
     pub client: Arc<dyn TenantClient>,
-    _stop: DropGuard,
+    stop: Option<DropGuard>,
 }
 
 impl World {
@@ -35,15 +35,8 @@ impl World {
     /// One whose controllers' clock is ahead, and whose controllers are ours or somebody else's.
     pub async fn start_with(ahead: jiff::SignedDuration, ours: bool) -> Self {
         let client = open::server().0.client(Arc::new(open::OneTenant::default()));
-        let stop = CancellationToken::new();
-        let controllers = Controllers::new(
-            Arc::clone(&client),
-            move || jiff::Timestamp::now() + ahead,
-            move |_| ours,
-            &Config::default(),
-        );
-        tokio::spawn(controllers.run(stop.clone()));
-        let world = Self { client, _stop: stop.drop_guard() };
+        let stop = Some(work(&client, ahead, ours));
+        let world = Self { client, stop };
         for namespace in ["default", "kube-system"] {
             world.create("namespaces", "", json!({"metadata": {"name": namespace}})).await.unwrap();
         }
@@ -51,6 +44,16 @@ impl World {
         // The controller may have been faster.
         let _ = world.create("serviceaccounts", "default", account).await;
         world
+    }
+
+    /// No controller works from now on.
+    pub fn stop(&mut self) {
+        self.stop = None;
+    }
+
+    /// Controllers that know nothing yet work from now on.
+    pub fn begin_anew(&mut self) {
+        self.stop = Some(work(&self.client, jiff::SignedDuration::ZERO, true));
     }
 
     /// Creates an object of `plural.group`.
@@ -125,6 +128,15 @@ impl World {
         };
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("in vain: {what}"))
     }
+}
+
+/// All controllers, with a clock that is ahead, for a tenant that is theirs or not, until the guard is dropped.
+fn work(client: &Arc<dyn TenantClient>, ahead: jiff::SignedDuration, ours: bool) -> DropGuard {
+    let stop = CancellationToken::new();
+    let clock = move || jiff::Timestamp::now() + ahead;
+    let controllers = Controllers::new(Arc::clone(client), clock, move |_| ours, &Config::default());
+    tokio::spawn(controllers.run(stop.clone()));
+    stop.drop_guard()
 }
 
 /// `plural.group`, or `plural` of the core group.

@@ -120,6 +120,10 @@ impl TenantClient for RemoteClient {
         Box::new(follow::Follower::new(Arc::clone(&self.shared)))
     }
 
+    fn in_order(&self) -> bool {
+        false
+    }
+
     async fn get(&self, target: Target<'_>) -> Result<Object, ApiError> {
         let connection = self.connection(target.tenant)?;
         let served = connection.served(target.resource).await?;

@@ -1,16 +1,20 @@
 //! Garbage collection: what its owners leave behind goes, and owners that wait for it are told.
 //!
-//! Nothing is kept in memory: who depends on an owner is read from the envelopes of the objects in its reach when the
-//! owner goes. Source of behaviour: `k8s.io/kubernetes/pkg/controller/garbagecollector`.
+//! Who depends on an owner is told by an index that the change log keeps ([`owned`]), so that an owner without dependents
+//! costs nothing when it goes. Source of behaviour: `k8s.io/kubernetes/pkg/controller/garbagecollector`.
+
+mod owned;
 
 use apimachinery::gvk::{GroupResource, GroupVersionKind};
 use apimachinery::meta::{self, list_at, str_at};
 use apimachinery::status::ApiError;
+use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tenant_client::{Caller, Change, DeleteOptions, Object, Resource, Target};
 use uuid::Uuid;
 
+use self::owned::{Owned, Place};
 use crate::context::{Context, gone_is_fine};
 use crate::controller::{Again, Controller, Key};
 use crate::object::{OwnerReference, owners};
@@ -27,7 +31,29 @@ const OWNER: &str = "uid";
 const ALL: &str = "all";
 
 /// Collects garbage. Keys are `resource.group|name`, or `uid|...` for the dependents of an owner that is gone.
-pub(crate) struct GarbageCollector;
+#[derive(Default)]
+pub(crate) struct GarbageCollector {
+    owned: Owned,
+}
+
+/// What a look at a tenant's objects needs.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    context: &'a Context,
+    owned: &'a Owned,
+    resources: &'a [Resource],
+}
+
+impl<'a> Look<'a> {
+    fn resource(&self, name: &GroupResource) -> Option<&'a Resource> {
+        self.resources.iter().find(|r| r.resource == *name)
+    }
+
+    /// Whether the dependents of an owner, of which `key` tells the namespace, may be there.
+    fn reaches(&self, resource: &Resource, place: &Place, key: Key<'_>, everywhere: bool) -> bool {
+        everywhere || (resource.namespaced && place.namespace() == key.namespace)
+    }
+}
 
 /// What the references of an object lead to.
 #[derive(Debug, Default, PartialEq)]
@@ -54,9 +80,25 @@ impl Controller for GarbageCollector {
         Some(ALL)
     }
 
+    fn forget(&self, tenant: TenantId) {
+        self.owned.forget(tenant);
+    }
+
     fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str)) {
         if is_event(&change.resource) {
             return;
+        }
+        self.owned.change(change);
+        let mut went = |owner: &Object| {
+            if self.owned.may_own(change.tenant, owner.stored.uid()) {
+                add(&owner.namespace, &format!("{OWNER}{SEPARATOR}{}", owner.stored.uid()));
+            }
+        };
+        match (&change.old, &change.new) {
+            // Where changes are told as differences, another object may have taken the place of one that went.
+            (Some(old), Some(new)) if old.stored.uid() != new.stored.uid() => went(old),
+            (Some(old), None) => went(old),
+            _ => {}
         }
         let own = |object: &Object| format!("{}{SEPARATOR}{}", change.resource, object.name);
         match (&change.old, &change.new) {
@@ -71,10 +113,7 @@ impl Controller for GarbageCollector {
                     blocked(old, |owner| !left.contains(owner), add);
                 }
             }
-            (Some(old), None) => {
-                add(&old.namespace, &format!("{OWNER}{SEPARATOR}{}", old.stored.uid()));
-                blocked(old, |_| true, add);
-            }
+            (Some(old), None) => blocked(old, |_| true, add),
             (None, None) => {}
         }
     }
@@ -82,25 +121,29 @@ impl Controller for GarbageCollector {
     async fn reconcile(&self, context: &Context, key: Key<'_>) -> Result<Again, ApiError> {
         let mut resources = context.client.resources(key.tenant).await?;
         resources.retain(|r| !is_event(&r.resource));
+        let look = Look { context, owned: &self.owned, resources: &resources };
         if key.name == ALL {
-            return collect_all(context, key, &resources).await.map(|()| None);
+            return collect_all(look, key).await.map(|()| None);
         }
         let Some((what, rest)) = key.name.split_once(SEPARATOR) else { return Ok(None) };
         if what == OWNER {
             let uid = Uuid::parse_str(rest).map_err(ApiError::internal)?;
-            for (resource, object) in dependents(context, key, &resources, uid, key.namespace.is_empty()).await? {
+            for (resource, object) in known_dependents(look, key, uid, key.namespace.is_empty()).await?.0 {
                 let inside = Key { namespace: &object.namespace, name: &object.name, ..key };
-                collect(context, inside, &resources, &resource).await?;
+                collect(look, inside, &resource).await?;
             }
             return Ok(None);
         }
         let (found, name) = match rest.split_once(SEPARATOR) {
             Some((name, group)) => (resources.iter().find(|r| r.kind.kind == what && r.kind.group == group), name),
-            None => (resources.iter().find(|r| r.resource.to_string() == what), rest),
+            None => {
+                let (plural, group) = what.split_once('.').unwrap_or((what, ""));
+                (resources.iter().find(|r| r.resource.resource == plural && r.resource.group == group), rest)
+            }
         };
         let Some(found) = found else { return Ok(None) };
         let namespace = if found.namespaced { key.namespace } else { "" };
-        collect(context, Key { namespace, name, ..key }, &resources, found).await?;
+        collect(look, Key { namespace, name, ..key }, found).await?;
         Ok(None)
     }
 }
@@ -120,21 +163,33 @@ fn blocked(old: &Object, no_more: impl Fn(&OwnerReference) -> bool, add: &mut dy
 }
 
 /// Looks at all that has an owner or waits for its dependents: what happened while nobody looked.
-async fn collect_all(context: &Context, key: Key<'_>, resources: &[Resource]) -> Result<(), ApiError> {
-    for resource in resources {
-        for object in context.client.list(key.tenant, &resource.resource, None).await?.items {
-            let waiting = object.stored.deleting() && object.stored.has_finalizers();
-            if waiting || object.stored.owners().next().is_some() {
-                let inside = Key { namespace: &object.namespace, name: &object.name, ..key };
-                collect(context, inside, resources, resource).await?;
-            }
+async fn collect_all(look: Look<'_>, key: Key<'_>) -> Result<(), ApiError> {
+    let mut waiting = Vec::new();
+    let mut see = |resource: &Resource, object: &Object| {
+        if object.stored.deleting() && object.stored.has_finalizers() {
+            waiting.push((resource.resource.clone(), object.namespace.clone(), object.name.clone()));
         }
+    };
+    look.owned.survey(&*look.context.client, key.tenant, look.resources, &mut see).await?;
+    for (resource, namespace, name) in &waiting {
+        let Some(resource) = look.resource(resource) else { continue };
+        collect(look, Key { namespace, name, ..key }, resource).await?;
     }
-    Ok(())
+    let mut last = None;
+    loop {
+        let page = look.owned.page(key.tenant, last.as_ref());
+        for (resource, (_, place)) in &page {
+            let Some(resource) = look.resource(resource) else { continue };
+            collect(look, Key { namespace: place.namespace(), name: place.name(), ..key }, resource).await?;
+        }
+        let Some((_, entry)) = page.into_iter().next_back() else { return Ok(()) };
+        last = Some(entry);
+    }
 }
 
 /// Looks at one object: is it waiting for its dependents, or garbage itself?
-async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resource: &Resource) -> Result<(), ApiError> {
+async fn collect(look: Look<'_>, key: Key<'_>, resource: &Resource) -> Result<(), ApiError> {
+    let context = look.context;
     let target = Target {
         tenant: key.tenant,
         resource: &resource.resource,
@@ -151,11 +206,11 @@ async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resour
         let value = object.to_value()?;
         let has = |finalizer: &str| list_at(&value, &["metadata", "finalizers"]).iter().any(|f| f == finalizer);
         if has(ORPHAN) {
-            orphan(context, key, resources, &object).await?;
-            return remove_finalizer(context, key, resource, value, ORPHAN).await;
+            let all = orphan(look, key, &object).await?;
+            return if all { remove_finalizer(context, key, resource, value, ORPHAN).await } else { Ok(()) };
         }
         if has(FOREGROUND) {
-            return foreground(context, key, resources, resource, &object, value).await;
+            return foreground(look, key, resource, &object, value).await;
         }
         return Ok(());
     }
@@ -163,7 +218,7 @@ async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resour
     if references.is_empty() {
         return Ok(());
     }
-    let sorted = sort(context, key, resources, &references).await?;
+    let sorted = sort(look, key, &references).await?;
     let bad: Vec<&String> = sorted.gone.iter().chain(&sorted.waiting).collect();
     if bad.is_empty() {
         return Ok(());
@@ -171,10 +226,15 @@ async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resour
     if sorted.solid > 0 {
         return drop_references(context, key, resource, &object, |uid| bad.iter().any(|b| *b == uid)).await;
     }
-    let own = dependents(context, key, resources, object.stored.uid(), !resource.namespaced).await?;
+    let waits_for_it = !sorted.waiting.is_empty();
+    let own = if waits_for_it {
+        known_dependents(look, key, object.stored.uid(), !resource.namespaced).await?.0
+    } else {
+        Vec::new()
+    };
     let value = object.to_value()?;
     let kept = list_at(&value, &["metadata", "finalizers"]);
-    let held = !sorted.waiting.is_empty() && !own.is_empty();
+    let held = !own.is_empty();
     if held && circular(&own)? {
         unblock(context, key, resource, &object).await?;
     }
@@ -194,7 +254,7 @@ async fn collect(context: &Context, key: Key<'_>, resources: &[Resource], resour
 }
 
 /// Whether one of the dependents of an object that is about to wait for them waits itself: it may do so for this object.
-fn circular(dependents: &[(Resource, Object)]) -> Result<bool, ApiError> {
+fn circular(dependents: &[Dependent]) -> Result<bool, ApiError> {
     for (_, dependent) in dependents {
         if waits(dependent)? {
             return Ok(true);
@@ -216,39 +276,38 @@ async fn unblock(context: &Context, key: Key<'_>, resource: &Resource, object: &
 
 /// Deletes the dependents of an owner that waits for them, and lets it go when those that hold it are gone.
 async fn foreground(
-    context: &Context,
+    look: Look<'_>,
     key: Key<'_>,
-    resources: &[Resource],
     resource: &Resource,
     owner: &Object,
     value: Value,
 ) -> Result<(), ApiError> {
     let uid = owner.stored.uid();
-    let mut held = false;
-    for (what, dependent) in dependents(context, key, resources, uid, !resource.namespaced).await? {
-        held |= dependent.stored.owners().any(|o| o.uid == uid && o.blocks_deletion);
-        if !dependent.stored.deleting() {
-            let inside = Key { namespace: &dependent.namespace, name: &dependent.name, ..key };
-            Box::pin(collect(context, inside, resources, &what)).await?;
+    let holds = |dependent: &Object| dependent.stored.owners().any(|o| o.uid == uid && o.blocks_deletion);
+    let Some(found) = all_dependents(look, key, owner, !resource.namespaced).await? else { return Ok(()) };
+    for (what, dependent) in found.iter().filter(|(_, d)| !d.stored.deleting()) {
+        let inside = Key { namespace: &dependent.namespace, name: &dependent.name, ..key };
+        Box::pin(collect(look, inside, what)).await?;
+    }
+    if found.iter().any(|(_, d)| holds(d)) {
+        // Some of them may be gone by now; those that are not say so when they go.
+        match all_dependents(look, key, owner, !resource.namespaced).await? {
+            Some(left) if !left.iter().any(|(_, d)| holds(d)) => {}
+            _ => return Ok(()),
         }
     }
-    if held {
-        // Some of them may be gone by now; those that are not say so when they go.
-        let left = dependents(context, key, resources, uid, !resource.namespaced).await?;
-        held = left.iter().any(|(_, d)| d.stored.owners().any(|o| o.uid == uid && o.blocks_deletion));
-    }
-    if held { Ok(()) } else { remove_finalizer(context, key, resource, value, FOREGROUND).await }
+    remove_finalizer(look.context, key, resource, value, FOREGROUND).await
 }
 
-/// Takes an owner out of the references of its dependents.
-async fn orphan(context: &Context, key: Key<'_>, resources: &[Resource], owner: &Object) -> Result<(), ApiError> {
-    let uid = owner.stored.uid();
-    let text = uid.to_string();
-    for (what, dependent) in dependents(context, key, resources, uid, key.namespace.is_empty()).await? {
+/// Takes an owner out of the references of its dependents. Says whether these were all: if not, a change is to come.
+async fn orphan(look: Look<'_>, key: Key<'_>, owner: &Object) -> Result<bool, ApiError> {
+    let text = owner.stored.uid().to_string();
+    let Some(found) = all_dependents(look, key, owner, key.namespace.is_empty()).await? else { return Ok(false) };
+    for (what, dependent) in found {
         let inside = Key { namespace: &dependent.namespace, name: &dependent.name, ..key };
-        drop_references(context, inside, &what, &dependent, |uid| uid == text).await?;
+        drop_references(look.context, inside, &what, &dependent, |uid| uid == text).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 async fn remove_finalizer(
@@ -288,42 +347,73 @@ fn gone(result: Result<(), ApiError>) -> Result<(), ApiError> {
     }
 }
 
-/// The objects that name an owner: those in its namespace, or everywhere if it has none.
-async fn dependents(
-    context: &Context,
+/// An object and its resource.
+type Dependent = (Resource, Object);
+
+/// The objects that name an owner, as far as changes were followed (the revision says how far): those in its namespace,
+/// or everywhere if it has none. One that is made later finds out by itself that its owner is gone.
+async fn known_dependents(
+    look: Look<'_>,
     key: Key<'_>,
-    resources: &[Resource],
     owner: Uuid,
     everywhere: bool,
-) -> Result<Vec<(Resource, Object)>, ApiError> {
+) -> Result<(Vec<Dependent>, u64), ApiError> {
+    let client = &*look.context.client;
+    let known = look.owned.dependents(client, key.tenant, look.resources, owner).await?;
     let mut found = Vec::new();
-    for resource in resources.iter().filter(|r| r.namespaced || everywhere) {
+    for (resource, place) in &known.places {
+        let Some(resource) = look.resource(resource).filter(|r| look.reaches(r, place, key, everywhere)) else {
+            continue;
+        };
+        let (resource_name, namespace, name) = (&resource.resource, place.namespace(), place.name());
+        let target = Target { tenant: key.tenant, resource: resource_name, namespace, name, subresource: "" };
+        match client.get(target).await {
+            Ok(object) if object.stored.owners().any(|o| o.uid == owner) => found.push((resource.clone(), object)),
+            Ok(_) => {}
+            Err(error) if error.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((found, known.revision))
+}
+
+/// All objects that named an owner when it was written last. `None` if changes up to then have not been followed yet:
+/// that of the owner itself, which has it looked at again, is one of them.
+async fn all_dependents(
+    look: Look<'_>,
+    key: Key<'_>,
+    owner: &Object,
+    everywhere: bool,
+) -> Result<Option<Vec<Dependent>>, ApiError> {
+    let (client, uid) = (&look.context.client, owner.stored.uid());
+    if client.in_order() {
+        let (found, revision) = known_dependents(look, key, uid, everywhere).await?;
+        return Ok((revision >= owner.revision).then_some(found));
+    }
+    let mut found = Vec::new();
+    for resource in look.resources.iter().filter(|r| r.namespaced || everywhere) {
         let namespace = (!everywhere).then_some(key.namespace);
-        for object in context.client.list(key.tenant, &resource.resource, namespace).await?.items {
-            if object.stored.owners().any(|o| o.uid == owner) {
+        for object in client.list(key.tenant, &resource.resource, namespace).await?.items {
+            if object.stored.owners().any(|o| o.uid == uid) {
                 found.push((resource.clone(), object));
             }
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
-async fn sort(
-    context: &Context,
-    key: Key<'_>,
-    resources: &[Resource],
-    references: &[OwnerReference],
-) -> Result<Sorted, ApiError> {
+async fn sort(look: Look<'_>, key: Key<'_>, references: &[OwnerReference]) -> Result<Sorted, ApiError> {
     let mut sorted = Sorted::default();
     for reference in references {
         let kind = GroupVersionKind::from_api_version(&reference.api_version, &reference.kind);
         // A kind that is not served (any more) may come back: its objects are not taken for gone.
-        let Some(resource) = resources.iter().find(|r| r.kind.kind == kind.kind && r.kind.group == kind.group) else {
+        let Some(resource) = look.resources.iter().find(|r| r.kind.kind == kind.kind && r.kind.group == kind.group)
+        else {
             sorted.solid += 1;
             continue;
         };
         let namespace = if resource.namespaced { key.namespace } else { "" };
-        match owner(context, key, &resource.resource, namespace, reference).await? {
+        match owner(look.context, key, &resource.resource, namespace, reference).await? {
             None => sorted.gone.push(reference.uid.clone()),
             Some(owner) if waits(&owner)? && reference.block_owner_deletion == Some(true) => {
                 sorted.waiting.push(reference.uid.clone())
