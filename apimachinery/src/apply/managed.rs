@@ -150,6 +150,23 @@ pub(super) fn encode(managed: &Managed, object: &mut Value) {
     }
 }
 
+/// A copy of an object without the managed fields, which often are most of it.
+pub(super) fn without(object: &Value) -> Value {
+    let Value::Object(fields) = object else { return object.clone() };
+    let mut copy = Map::new();
+    for (key, value) in fields {
+        let value = match value {
+            Value::Object(metadata) if key == "metadata" => {
+                let rest = metadata.iter().filter(|(key, _)| *key != "managedFields");
+                Value::Object(rest.map(|(key, value)| (key.clone(), value.clone())).collect())
+            }
+            value => value.clone(),
+        };
+        copy.insert(key.clone(), value);
+    }
+    Value::Object(copy)
+}
+
 /// Takes the managed fields out of an object.
 pub(super) fn take_out(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -201,16 +218,16 @@ pub(super) fn cap(managed: &mut Managed) {
 /// If a write changed nothing but times in `managedFields`, takes the old times, so that it is no write at all.
 pub fn keep_times_of_no_op(old: &Value, new: &mut Value) {
     let at = "/metadata/managedFields";
-    let entries = |v: &Value| v.pointer(at).and_then(Value::as_array).cloned().unwrap_or_default();
     let (before, after) = (entries(old), entries(new));
     let same_entry = |(a, b): (&Value, &Value)| {
         let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return false };
         let rest = |m: &Map<String, Value>| m.iter().filter(|(k, _)| *k != "time").count();
         rest(a) == rest(b) && a.iter().all(|(k, v)| k == "time" || b.get(k) == Some(v))
     };
-    if before == after || before.len() != after.len() || !before.iter().zip(&after).all(same_entry) {
+    if before == after || before.len() != after.len() || !before.iter().zip(after).all(same_entry) {
         return;
     }
+    let (before, after) = (before.to_vec(), after.to_vec());
     let Some(slot) = new.pointer_mut(at) else { return };
     *slot = Value::Array(before);
     // The rest must be the same too; the new times are right if it is not.
@@ -219,6 +236,10 @@ pub fn keep_times_of_no_op(old: &Value, new: &mut Value) {
     {
         *slot = Value::Array(after);
     }
+}
+
+fn entries(object: &Value) -> &[Value] {
+    crate::meta::list_at(object, &["metadata", "managedFields"])
 }
 
 fn same_but_revision(old: &Value, new: &Value) -> bool {

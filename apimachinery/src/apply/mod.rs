@@ -83,8 +83,7 @@ pub fn record_update(target: &Target<'_>, live: Option<&Value>, new: &mut Value,
     if managed.0.is_empty() && live.is_some_and(|l| !crate::meta::uid(l).is_empty()) {
         return;
     }
-    let mut before = live_or_empty(target, live);
-    managed::take_out(&mut before);
+    let before = live_or_empty(target, live);
     if let Ok(managed) = update::update(target, &before, new, managed, manager) {
         managed::encode(&managed, new);
     }
@@ -104,8 +103,9 @@ fn ground(target: &Target<'_>, live: Option<&Value>, new: &Value) -> Managed {
     }
 }
 
+/// The live object without its managed fields, or one without anything.
 fn live_or_empty(target: &Target<'_>, live: Option<&Value>) -> Value {
-    live.cloned().unwrap_or_else(|| target.kind.schema.zero(&Type::Struct(target.kind.root)))
+    live.map_or_else(|| target.kind.schema.zero(&Type::Struct(target.kind.root)), managed::without)
 }
 
 /// Applies `config` as `manager` to `live` (`None` if there is no such object yet).
@@ -133,8 +133,7 @@ pub fn apply(
         Ok(managed) => managed.unwrap_or_default(),
         Err(message) => return Err(failed(format!("failed to decode managed fields: {message}"))),
     };
-    let mut live = live_or_empty(target, live);
-    managed::take_out(&mut live);
+    let live = live_or_empty(target, live);
     if managed.0.is_empty() {
         let empty = live_or_empty(target, None);
         managed = update::update(target, &empty, &live, managed, "before-first-apply")

@@ -2,16 +2,34 @@
 //!
 //! Source: `k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle`.
 
+use std::borrow::Cow;
+
 use apimachinery::gvk::GroupResource;
 use apimachinery::meta;
 use apimachinery::status::ApiError;
 use async_trait::async_trait;
+use serde::Deserialize;
 
 use super::{Admission, Operation, Request};
 
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 pub(super) struct NamespaceLifecycle;
+
+/// As much of a namespace as is asked of it with every create.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Namespace<'a> {
+    #[serde(borrow)]
+    status: NamespaceStatus<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NamespaceStatus<'a> {
+    #[serde(borrow)]
+    phase: Cow<'a, str>,
+}
 
 #[async_trait]
 impl Admission for NamespaceLifecycle {
@@ -38,8 +56,8 @@ impl Admission for NamespaceLifecycle {
         let Some(namespace) = request.registry.namespace(call.tenant, &call.namespace).await? else {
             return Err(ApiError::not_found(&namespaces, &call.namespace));
         };
-        let value = namespace.to_value()?;
-        if meta::str_at(&value, &["status", "phase"]) == "Terminating" || namespace.stored.deleting() {
+        let read: Namespace = serde_json::from_slice(namespace.stored.body()).map_err(ApiError::internal)?;
+        if read.status.phase == "Terminating" || namespace.stored.deleting() {
             let mut error = ApiError::forbidden(
                 &call.resource.group_resource(),
                 request.object.as_ref().map(meta::name).unwrap_or_default(),

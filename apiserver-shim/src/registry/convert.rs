@@ -8,6 +8,11 @@ use serde_json::Value;
 use super::place;
 use crate::resources::Found;
 
+/// Whether objects of a resource are served just as they are stored.
+pub(super) fn is_stored(resource: &Found) -> bool {
+    resource.definition.is_none() && place::storage_kind(resource) == resource.gvk
+}
+
 /// Converts an object from the version of the resource to the one it is stored in.
 ///
 /// # Errors

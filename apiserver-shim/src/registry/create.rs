@@ -46,10 +46,13 @@ impl Registry {
             return Err(ApiError::internal("admission dropped the object"));
         };
         let generated = meta::name(&object).is_empty() && !meta::text(&object, "generateName").is_empty();
+        if !generated {
+            return self.create_once(call, object).await;
+        }
         let mut attempt = 1;
         loop {
             match self.create_once(call, object.clone()).await {
-                Err(e) if generated && e.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => attempt += 1,
+                Err(e) if e.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => attempt += 1,
                 answer => return answer,
             }
         }

@@ -153,8 +153,12 @@ impl Registry {
             Some(_) => convert::to_storage(&call.resource, convert::from_storage(&call.resource, old)?)?,
             None => old,
         };
-        let served = convert::from_storage(&call.resource, old.clone())?;
-        let new = convert::to_storage(&call.resource, change(Some(&served))?)?;
+        let new = if convert::is_stored(&call.resource) {
+            change(Some(&old))?
+        } else {
+            let served = convert::from_storage(&call.resource, old.clone())?;
+            convert::to_storage(&call.resource, change(Some(&served))?)?
+        };
         self.replace(call, &live, &old, new).await
     }
 
@@ -291,7 +295,7 @@ fn refuse_invalid(
     let mut errors = Errors::default();
     metadata::validate(new, &call.resource, NameRule::PathSegment, &mut errors);
     metadata::validate_update(new, old, &mut errors);
-    if !call.resource.custom {
+    if !call.resource.custom && !errors.is_empty() {
         // The rules of built-in kinds check metadata once more; clients see the causes twice.
         metadata::validate_update(new, old, &mut errors);
     }
