@@ -186,17 +186,32 @@ impl HostApi {
         known_uid: Option<&str>,
         dry_run: bool,
     ) -> Result<Value, HostError> {
-        let (namespace, name) = (apimachinery::meta::namespace(object), apimachinery::meta::name(object));
-        let uid = match known_uid {
-            Some(uid) => Some(uid.to_owned()),
-            None => match self.get(kind, namespace, name).await? {
-                None => None,
-                Some(present) if same_mark(&present, object) => Some(apimachinery::meta::uid(&present).to_owned()),
-                Some(_) => return Err(HostError::NameTaken),
-            },
-        };
-        if let Some(uid) = uid {
+        if let Some(uid) = known_uid {
             object["metadata"]["uid"] = json!(uid);
+            return self.apply(kind, object, dry_run).await;
+        }
+        let (namespace, name) = (apimachinery::meta::namespace(object), apimachinery::meta::name(object));
+        let present = self.get(kind, namespace, name).await?;
+        self.apply_over(kind, object, present.as_ref(), dry_run).await
+    }
+
+    /// Applies an object over what was just read in its place, which must be ours or nothing.
+    ///
+    /// # Errors
+    /// As [`HostApi::apply_owned`].
+    pub(crate) async fn apply_over(
+        &self,
+        kind: HostKind,
+        object: &mut Value,
+        present: Option<&Value>,
+        dry_run: bool,
+    ) -> Result<Value, HostError> {
+        match present {
+            None => {}
+            Some(present) if same_mark(present, object) => {
+                object["metadata"]["uid"] = json!(apimachinery::meta::uid(present));
+            }
+            Some(_) => return Err(HostError::NameTaken),
         }
         self.apply(kind, object, dry_run).await
     }

@@ -276,21 +276,25 @@ impl Tenants {
             self.put(id, &kept).await?;
         }
         let mut served = self.served.write();
-        let tenant = match served.by_id.get(&id) {
+        let (tenant, changed) = match served.by_id.get(&id) {
             Some(tenant) => {
-                if *tenant.spec() != kept.spec {
+                let changed = *tenant.spec() != kept.spec;
+                if changed {
                     tenant.set_spec(kept.spec);
                 }
-                Arc::clone(tenant)
+                (Arc::clone(tenant), changed)
             }
             None => {
                 let tenant = Arc::new(Tenant::new(id, kept.spec, authority, TokenKey::from_pkcs8(kept.token_key)?));
                 served.by_id.insert(id, Arc::clone(&tenant));
-                tenant
+                (tenant, true)
             }
         };
         drop(served);
-        self.changed.send_modify(|n| *n += 1);
+        if changed {
+            // Who follows looks at the list of all tenants then.
+            self.changed.send_modify(|n| *n += 1);
+        }
         Ok(tenant)
     }
 

@@ -51,18 +51,19 @@ pub(crate) async fn namespace_ensure(
         return Err(SyncError::Wait("the namespace is gone", soon));
     };
     let object = object.to_value()?;
-    if let Some(host) = context.host.get(NAMESPACES, "", &host_name).await? {
+    let host = context.host.get(NAMESPACES, "", &host_name).await?;
+    if let Some(host) = &host {
         if host["metadata"]["deletionTimestamp"].is_string() {
             return Err(SyncError::Wait("an earlier host namespace is still being deleted", soon));
         }
         if host["metadata"]["annotations"][crate::marks::UID].as_str().is_some_and(|uid| uid != meta::uid(&object)) {
             // The tenant has deleted the namespace and made it again: nothing of the old one may be seen in the new.
-            delete(context, &host_name, &host).await?;
+            delete(context, &host_name, host).await?;
             return Err(SyncError::Wait("an earlier host namespace must go first", soon));
         }
     }
     let mut desired = namespace_translate(&object, tenant, &settings);
-    context.host.apply_owned(NAMESPACES, &mut desired, None, false).await?;
+    context.host.apply_over(NAMESPACES, &mut desired, host.as_ref(), false).await?;
     if let Some(access) = &context.config.access {
         let binding = namespace_binding_translate(&host_name, tenant, access);
         context.host.apply(ROLE_BINDINGS, &binding, false).await?;

@@ -5,20 +5,21 @@ pub mod host;
 pub mod objects;
 pub mod policy;
 pub mod ports;
+mod settled;
 pub mod status;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use apimachinery::meta::list_at;
+use apimachinery::meta::{list_at, text};
 use apimachinery::tenant::TenantId;
 use apiserver_shim::tenants::{TenantError, TenantSpec, Tenants};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::ObjectMeta;
+use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::finalizer::{self, finalizer};
 use kube::runtime::reflector::ObjectRef;
@@ -39,6 +40,7 @@ use crate::host_facts;
 use endpoint::EndpointError;
 use host::WriteError;
 use objects::Owner;
+use settled::{Made, Settled};
 
 /// How soon a reconciliation that failed is tried again, at first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -47,6 +49,8 @@ const RETRY_LAST: Duration = Duration::from_secs(60);
 const PENDING: Duration = Duration::from_secs(2);
 /// How often a kubeconfig is signed anew: its certificate lives for a year.
 const RESIGN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Virtual clusters that are reconciled at once.
+const AT_ONCE: u16 = 32;
 /// The namespace of a tenant whose host namespace holds the tenant's API Service.
 const HOME: &str = "default";
 
@@ -66,12 +70,16 @@ pub struct Operator {
     tasks: TaskTracker,
     cancel: CancellationToken,
     running: Mutex<HashMap<TenantId, Running>>,
+    /// Namespaces of VirtualClusters in which our right to write kubeconfigs was bound.
+    bound: Mutex<HashSet<String>>,
     failures: Mutex<HashMap<TenantId, u32>>,
 }
 
-/// What runs for a tenant beside its connections.
+/// What runs for a tenant beside its connections, and what is known of it on the host.
+#[derive(Default)]
 struct Running {
-    dns: CancellationToken,
+    dns: Option<CancellationToken>,
+    settled: Settled,
     /// The kubeconfig that was written last, so that it is signed anew only when it must be.
     kubeconfig: Option<Written>,
 }
@@ -164,6 +172,7 @@ impl Operator {
             tasks: parts.tasks,
             cancel: parts.cancel,
             running: Mutex::default(),
+            bound: Mutex::default(),
             failures: Mutex::default(),
         })
     }
@@ -176,14 +185,20 @@ impl Operator {
             cidrs = host_facts::service_cidrs(&self.client) => { self.service_cidrs.get_or_init(|| cidrs); }
         }
         let all: Api<VirtualCluster> = Api::all(self.client.clone());
-        let config = kube::runtime::controller::Config::default().concurrency(16);
+        let config = kube::runtime::controller::Config::default().concurrency(AT_ONCE);
         let services: Api<Service> = Api::all(self.client.clone());
         let slices: Api<EndpointSlice> = Api::all(self.client.clone());
         let ours = watcher::Config::default().labels(objects::MADE_FOR);
         Controller::new(all, watcher::Config::default())
             .with_config(config)
-            .watches(services, ours.clone(), |service| owner(&service.metadata))
-            .watches(slices, ours, |slice| owner(&slice.metadata))
+            .watches(services, ours.clone(), {
+                let this = Arc::clone(&self);
+                move |service| this.noticed(Made::Service, &service.metadata)
+            })
+            .watches(slices, ours, {
+                let this = Arc::clone(&self);
+                move |slice| this.noticed(Made::Slice, &slice.metadata)
+            })
             .graceful_shutdown_on(cancel.cancelled_owned())
             .run(reconcile, retry, self)
             .for_each(async |result| {
@@ -199,6 +214,11 @@ impl Operator {
 
     async fn apply(&self, vc: &VirtualCluster) -> Result<Action, OperatorError> {
         let (id, namespace, name) = identity(vc)?;
+        if self.is_settled(id, vc) {
+            self.report_ready(vc, id).await?;
+            return Ok(Action::requeue(RESIGN));
+        }
+        self.running.lock().entry(id).or_default().settled.begin();
         let owner = Owner { id, namespace: &namespace, name: &name };
         let port = self.ports.take(id).ok_or(OperatorError::NoPort)?;
         // The syncer makes the host namespace of a namespace that the tenant has, so the tenant comes first; its own
@@ -210,8 +230,30 @@ impl Operator {
             // Controllers that were off until now have seen nothing of what there is.
             (self.controllers_scan)(id);
         }
+        // Its API answers from here on: who has the kubeconfig need not wait for what pods will need.
+        let ca = attached.authority().pem();
+        let (placed, server) = tokio::join!(self.place(vc, owner, port), self.give_kubeconfig(vc, id, &namespace, &ca));
+        let made = placed?;
+        let server = match server {
+            Err(OperatorError::Endpoint(error @ EndpointError::Pending(_))) => {
+                self.report(vc, Phase::Pending, None, "EndpointPending", &error.to_string()).await?;
+                return Ok(Action::requeue(PENDING));
+            }
+            server => server?,
+        };
+        let revision = self.report(vc, Phase::Ready, Some(&server), "Serving", "the API answers").await?;
+        if let Some(running) = self.running.lock().get_mut(&id) {
+            running.settled.finish(vc.metadata.generation, revision, server, made);
+        }
+        self.failures.lock().remove(&id);
+        Ok(Action::requeue(RESIGN))
+    }
+
+    /// Gives a tenant its place on the host: namespace, Service and EndpointSlice, whose revisions it tells; and its resolver.
+    async fn place(&self, vc: &VirtualCluster, owner: Owner<'_>, port: u16) -> Result<[u64; 2], OperatorError> {
+        let id = owner.id;
         let mut settings = TenantSettings {
-            name: name.clone(),
+            name: owner.name.to_owned(),
             api_address: String::new(),
             api_port: objects::API_PORT,
             dns_address: None,
@@ -222,38 +264,75 @@ impl Operator {
             self.directory.set(id, settings.clone());
         }
         let host_namespace = self.syncer.namespace_ensure(id, HOME).await?;
-        let service = host::apply(&self.client, "services", &objects::service(owner, &host_namespace)).await?;
+        let service = objects::service(owner, &host_namespace);
+        let slice = objects::endpoint_slice(owner, &host_namespace, self.address, port);
+        let (service, slice) = tokio::try_join!(
+            host::apply(&self.client, "services", &service),
+            host::apply(&self.client, "endpointslices", &slice)
+        )?;
         let ips: Vec<IpAddr> =
             list_at(&service, &["spec", "clusterIPs"]).iter().filter_map(|ip| ip.as_str()?.parse().ok()).collect();
         let ip =
             *ips.first().ok_or_else(|| OperatorError::NoClusterIp(format!("{host_namespace}/{}", objects::SERVICE)))?;
-        let slice = objects::endpoint_slice(owner, &host_namespace, self.address, port);
-        host::apply(&self.client, "endpointslices", &slice).await?;
-        let tenant = self.tenants.attach(id, self.tenant_spec(vc, owner, port, ips)).await?;
+        self.tenants.attach(id, self.tenant_spec(vc, owner, port, ips)).await?;
         self.listen_dns(id, port + 1).await?;
         settings.api_address = ip.to_string();
         settings.dns_address = Some(ip.to_string());
         self.directory.set(id, settings);
         self.syncer.tenant_changed(id);
-        let server = match endpoint::find(&self.client, &self.config.api, vc).await {
-            Ok(server) => server,
-            Err(error @ EndpointError::Pending(_)) => {
-                self.report(vc, Phase::Pending, None, "EndpointPending", &error.to_string()).await?;
-                return Ok(Action::requeue(PENDING));
-            }
-            Err(error) => return Err(error.into()),
+        Ok([&service, &slice].map(|object| settled::revision(Some(text(object, "resourceVersion")))))
+    }
+
+    /// Finds where the API is reached and has the kubeconfig tell.
+    async fn give_kubeconfig(
+        &self,
+        vc: &VirtualCluster,
+        id: TenantId,
+        namespace: &str,
+        ca: &str,
+    ) -> Result<String, OperatorError> {
+        let server = endpoint::find(&self.client, &self.config.api, vc).await?;
+        self.write_kubeconfig(vc, id, namespace, &server, ca).await?;
+        Ok(server)
+    }
+
+    /// Whether all that a virtual cluster asks for was made, and nothing of it has changed on the host.
+    fn is_settled(&self, id: TenantId, vc: &VirtualCluster) -> bool {
+        let running = self.running.lock();
+        let Some(running) = running.get(&id) else { return false };
+        let fresh = running.kubeconfig.as_ref().is_some_and(|written| written.when.elapsed() < RESIGN);
+        fresh && running.settled.is(vc.metadata.generation)
+    }
+
+    /// Reports once more what was reported, where somebody has written to the object since.
+    async fn report_ready(&self, vc: &VirtualCluster, id: TenantId) -> Result<(), OperatorError> {
+        let seen = settled::revision(vc.metadata.resource_version.as_deref());
+        let server = self.running.lock().get(&id).and_then(|r| r.settled.reported_before(seen));
+        if let Some(server) = server {
+            self.report(vc, Phase::Ready, Some(&server), "Serving", "the API answers").await?;
+        }
+        Ok(())
+    }
+
+    /// Says which VirtualCluster is to be looked at when an object that was made for it changes: none if all that
+    /// happened is our own write.
+    fn noticed(&self, made: Made, metadata: &ObjectMeta) -> Option<ObjectRef<VirtualCluster>> {
+        let (namespace, name) = objects::made_for(metadata)?;
+        let id = metadata.annotations.as_ref()?.get(syncer::marks::UID).and_then(|uid| uid.parse::<TenantId>().ok());
+        let revision = settled::revision(metadata.resource_version.as_deref());
+        let mut running = self.running.lock();
+        let news = match id.and_then(|id| running.get_mut(&id)) {
+            Some(running) => running.settled.noticed(made, revision),
+            None => true,
         };
-        self.write_kubeconfig(vc, id, &namespace, &server, &tenant.authority().pem()).await?;
-        self.report(vc, Phase::Ready, Some(&server), "Serving", "the API answers").await?;
-        self.failures.lock().remove(&id);
-        Ok(Action::requeue(RESIGN))
+        news.then(|| ObjectRef::new(&name).within(&namespace))
     }
 
     async fn cleanup(&self, vc: &VirtualCluster) -> Result<Action, OperatorError> {
         let (id, _, name) = identity(vc)?;
         self.report(vc, Phase::Terminating, None, "Terminating", "being removed from the host").await?;
-        if let Some(running) = self.running.lock().remove(&id) {
-            running.dns.cancel();
+        if let Some(dns) = self.running.lock().remove(&id).and_then(|running| running.dns) {
+            dns.cancel();
         }
         match self.tenants.detach(id).await {
             Ok(()) | Err(TenantError::Unknown(_)) => {}
@@ -283,14 +362,14 @@ impl Operator {
     }
 
     async fn listen_dns(&self, id: TenantId, port: u16) -> Result<(), OperatorError> {
-        if self.running.lock().contains_key(&id) {
+        if self.running.lock().get(&id).is_some_and(|running| running.dns.is_some()) {
             return Ok(());
         }
         let dns = self.cancel.child_token();
         let listen = self.config.api.listen.ip();
         let serving = self.resolver.serve(id, listen, port, &self.tasks, dns.clone());
         serving.await.map_err(|source| OperatorError::Dns(port, source))?;
-        self.running.lock().insert(id, Running { dns, kubeconfig: None });
+        self.running.lock().entry(id).or_default().dns = Some(dns);
         Ok(())
     }
 
@@ -302,19 +381,25 @@ impl Operator {
         server: &str,
         ca: &str,
     ) -> Result<(), OperatorError> {
-        let account = &self.config.host.service_account;
-        if !account.name.is_empty() {
-            let binding = objects::kubeconfig_binding(namespace, &self.config.host.kubeconfig_role, account);
-            host::apply(&self.client, "rolebindings", &binding).await?;
-        }
         // We may not read Secrets here, so what was written is remembered; after a restart it is written once more.
         let wanted = format!("{server} {} {ca}", vc.kubeconfig_secret_name());
         let fresh = |written: &Written| written.what == wanted && written.when.elapsed() < RESIGN;
         if self.running.lock().get(&id).and_then(|r| r.kubeconfig.as_ref()).is_some_and(fresh) {
             return Ok(());
         }
+        let account = &self.config.host.service_account;
+        if !account.name.is_empty() && !self.bound.lock().contains(namespace) {
+            let binding = objects::kubeconfig_binding(namespace, &self.config.host.kubeconfig_role, account);
+            host::apply(&self.client, "rolebindings", &binding).await?;
+            self.bound.lock().insert(namespace.to_owned());
+        }
         let kubeconfig = self.tenants.kubeconfig(id, server)?;
-        host::apply(&self.client, "secrets", &objects::kubeconfig_secret(vc, &kubeconfig)).await?;
+        let secret = objects::kubeconfig_secret(vc, &kubeconfig);
+        if let Err(error) = host::apply(&self.client, "secrets", &secret).await {
+            // If somebody has removed the binding, the next attempt makes it anew.
+            self.bound.lock().remove(namespace);
+            return Err(error.into());
+        }
         if let Some(running) = self.running.lock().get_mut(&id) {
             running.kubeconfig = Some(Written { what: wanted, when: Instant::now() });
         }
@@ -328,15 +413,10 @@ impl Operator {
         endpoint: Option<&str>,
         reason: &str,
         message: &str,
-    ) -> Result<(), OperatorError> {
+    ) -> Result<u64, OperatorError> {
         let report = status::Report { phase, endpoint, reason, message };
         status::write(&self.client, vc, &report).await.map_err(OperatorError::Status)
     }
-}
-
-/// The VirtualCluster that is to be looked at when an object that was made for it changes.
-fn owner(metadata: &ObjectMeta) -> Option<ObjectRef<VirtualCluster>> {
-    objects::made_for(metadata).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
 }
 
 /// Uid, namespace and name.
@@ -347,9 +427,33 @@ fn identity(vc: &VirtualCluster) -> Result<(TenantId, String, String), OperatorE
     Ok((id, namespace, metadata.name.clone().ok_or(OperatorError::Malformed("name"))?))
 }
 
+/// Puts our finalizer on an object that lacks it and gives the object as it is then, so that it need not come round by
+/// the watch first. `None` if somebody else wrote meanwhile: that brings it here again.
+async fn with_finalizer(
+    api: &Api<VirtualCluster>,
+    vc: Arc<VirtualCluster>,
+) -> Result<Option<Arc<VirtualCluster>>, OperatorError> {
+    let metadata = &vc.metadata;
+    let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
+    if metadata.deletion_timestamp.is_some() || finalizers.iter().any(|f| f == FINALIZER) {
+        return Ok(Some(vc));
+    }
+    finalizers.push(FINALIZER.to_owned());
+    let patch = serde_json::json!({
+        "metadata": {"uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": finalizers},
+    });
+    let name = metadata.name.as_deref().ok_or(OperatorError::Malformed("name"))?;
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(vc) => Ok(Some(Arc::new(vc))),
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(None),
+        Err(error) => Err(OperatorError::Finalizer(Box::new(finalizer::Error::AddFinalizer(error)))),
+    }
+}
+
 async fn reconcile(vc: Arc<VirtualCluster>, operator: Arc<Operator>) -> Result<Action, OperatorError> {
     let (_, namespace, _) = identity(&vc)?;
     let api: Api<VirtualCluster> = Api::namespaced(operator.client.clone(), &namespace);
+    let Some(vc) = with_finalizer(&api, vc).await? else { return Ok(Action::await_change()) };
     let result = finalizer(&api, FINALIZER, Arc::clone(&vc), async |event| match event {
         finalizer::Event::Apply(vc) => operator.apply(&vc).await,
         finalizer::Event::Cleanup(vc) => operator.cleanup(&vc).await,

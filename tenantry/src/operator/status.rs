@@ -1,5 +1,6 @@
 //! The status of a VirtualCluster.
 
+use super::settled::revision;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams};
@@ -27,23 +28,23 @@ pub fn phase_after_failure(vc: &VirtualCluster) -> Phase {
     }
 }
 
-/// Writes the status if it changed.
+/// Writes the status if it changed. Gives the revision of the object with it; 0 if it is gone.
 ///
 /// # Errors
 /// The host's; an object that is gone is none.
-pub async fn write(client: &Client, vc: &VirtualCluster, report: &Report<'_>) -> Result<(), kube::Error> {
+pub async fn write(client: &Client, vc: &VirtualCluster, report: &Report<'_>) -> Result<u64, kube::Error> {
     let old = vc.status.clone().unwrap_or_default();
     let new = status(vc, &old, report);
     if new == old {
-        return Ok(());
+        return Ok(revision(vc.metadata.resource_version.as_deref()));
     }
     let namespace = vc.metadata.namespace.as_deref().unwrap_or_default();
     let api: Api<VirtualCluster> = Api::namespaced(client.clone(), namespace);
     let patch = Patch::Merge(json!({"metadata": {"uid": vc.metadata.uid}, "status": new}));
     let name = vc.metadata.name.as_deref().unwrap_or_default();
     match api.patch_status(name, &PatchParams::default(), &patch).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        result => result.map(|_| ()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(0),
+        result => result.map(|written| revision(written.metadata.resource_version.as_deref())),
     }
 }
 
