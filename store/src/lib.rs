@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 
 mod backup;
 mod embedded;
+mod etcd;
 mod memory;
 mod prepare;
 mod retention;
@@ -24,6 +25,7 @@ pub use backup::{RestoreError, restore_tenant};
 #[cfg(feature = "bench")]
 pub use embedded::BareLog;
 pub use embedded::{Embedded, OpenError, Options};
+pub use etcd::{Etcd, EtcdError, EtcdOptions, Tls};
 pub use retention::{Keeper, Retention};
 pub use stats::{Buckets, Stats};
 
@@ -159,6 +161,9 @@ pub enum StoreError {
     /// than 1024 bytes or a NUL in a collection's name, or more than 16 MiB.
     #[error("bad transaction: {0}")]
     BadTransaction(&'static str),
+    /// More than the store behind takes at once. Says which limit of it that is; nothing was written.
+    #[error("too large: {0}")]
+    TooLarge(&'static str),
     /// The disk (or the etcd behind the store) is full, failed or away. Whether the write is durable is not known
     /// only if `maybe_committed`.
     #[error("store is unavailable: {reason}")]
@@ -179,11 +184,11 @@ pub enum StoreError {
 /// - A range at a revision that is held sees exactly the state that transaction left.
 ///
 /// # Assumptions
-/// One process has the store open.
+/// One process has the store open; only that in etcd may be opened by several.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Does all writes or none. Once it was polled, dropping the future does not undo it. To delete what is not there
-    /// is no change.
+    /// is no change, and a transaction that changes nothing may have no revision of its own.
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
     /// The present record of a key.

@@ -1,5 +1,5 @@
 //! What every engine must do, told through the trait. An engine runs it with the macro `suite!`, giving an expression
-//! that makes an empty store.
+//! that makes an empty store, behind attributes of its tests in brackets if they need any.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::{
 
 /// Makes a test of every check of the suite.
 macro_rules! suite {
-    ($(#[$attribute:meta])* $open:expr) => {
+    ([$($attribute:meta),*] $open:expr) => {
         $crate::suite::suite!(@ [$(#[$attribute])*] $open,
             records_are_put_read_and_deleted,
             preconditions_refuse_with_what_stands_there,
@@ -31,6 +31,9 @@ macro_rules! suite {
             purge_leaves_nothing_of_a_tenant,
             closing_ends_cursors_and_writes,
         );
+    };
+    ($open:expr) => {
+        $crate::suite::suite!([] $open);
     };
     (@ $attributes:tt $open:expr, $($name:ident,)*) => {
         $($crate::suite::suite!(= $attributes $open, $name);)*
@@ -93,13 +96,13 @@ async fn follow_to(cursor: &mut Box<dyn Cursor>, to: Revision) -> Vec<Arc<Change
 }
 
 /// Waits, on real time, until something holds that an engine may come to know from afar.
-async fn eventually(mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
     let waiting = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
 }
 
 pub(crate) async fn records_are_put_read_and_deleted(store: Shared) {

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the embedded store keeps its files.
+    /// Where everything is kept.
     pub store: Store,
     /// The port that serves all tenants.
     pub api: Api,
@@ -26,14 +26,33 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The embedded store.
+/// The store: embedded, unless etcd is named.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Store {
-    /// Directory of its files; made if it is not there.
+    /// Directory of the embedded store's files; made if it is not there.
     pub path: PathBuf,
+    /// The etcd that is the store instead.
+    pub etcd: Option<Etcd>,
     /// How many seconds of history are held: how old a watch may be that is taken up again.
     pub history_seconds: u64,
+}
+
+/// An etcd cluster, 3.5.8 or later.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Etcd {
+    /// URLs of its members.
+    pub endpoints: Vec<String>,
+    /// What all keys begin with; nothing else may write below it.
+    pub prefix: String,
+    /// PEM file with the authorities that may have signed etcd's certificates. Read whenever a connection is made, as the
+    /// following two.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with our certificate.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key_file: Option<PathBuf>,
 }
 
 /// The port that serves all tenants.
@@ -169,8 +188,12 @@ impl Config {
     /// Names every field that is wrong and what it must be.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut wrong = Vec::new();
-        if self.store.path.as_os_str().is_empty() {
-            wrong.push("store.path: must name a directory".to_owned());
+        match &self.store.etcd {
+            Some(etcd) => etcd.check(&mut wrong),
+            None if self.store.path.as_os_str().is_empty() => {
+                wrong.push("store.path: must name a directory".to_owned());
+            }
+            None => {}
         }
         if !(10..=86_400).contains(&self.store.history_seconds) {
             wrong.push(format!("store.historySeconds: {} must be from 10 to 86400", self.store.history_seconds));
@@ -212,9 +235,53 @@ impl Config {
     }
 }
 
+impl Etcd {
+    fn check(&self, wrong: &mut Vec<String>) {
+        let of = |scheme: &str| self.endpoints.iter().filter(|e| e.starts_with(scheme)).count();
+        if self.endpoints.is_empty() {
+            wrong.push(
+                "store.etcd.endpoints: must name at least one member, such as https://etcd-0.etcd:2379".to_owned(),
+            );
+        }
+        for (i, endpoint) in self.endpoints.iter().enumerate() {
+            let authority = ["https://", "http://"].iter().find_map(|scheme| endpoint.strip_prefix(scheme));
+            if !authority.is_some_and(|a| a.parse::<http::uri::Authority>().is_ok_and(|a| a.port().is_some())) {
+                wrong.push(format!(
+                    "store.etcd.endpoints[{i}]: {endpoint:?} must be a URL with a port and no path, such as https://etcd-0.etcd:2379"
+                ));
+            }
+        }
+        if of("https://") > 0 && of("http://") > 0 {
+            wrong.push("store.etcd.endpoints: must all be https, or all http".to_owned());
+        }
+        let prefix = &self.prefix;
+        if !prefix.starts_with('/') || prefix.len() < 2 || prefix.ends_with('/') || prefix.contains('\0') {
+            wrong.push(format!(
+                "store.etcd.prefix: {prefix:?} must begin with a slash and not end with one, such as /tenantry"
+            ));
+        }
+        if of("https://") > 0 && self.ca_file.is_none() {
+            wrong.push("store.etcd.caFile: is needed for endpoints with https".to_owned());
+        }
+        if of("https://") == 0 && (self.ca_file.is_some() || self.cert_file.is_some() || self.key_file.is_some()) {
+            wrong.push("store.etcd.caFile, certFile, keyFile: are of no use for endpoints with http".to_owned());
+        }
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            wrong.push("store.etcd.certFile, keyFile: both are needed, or neither".to_owned());
+        }
+    }
+}
+
 impl Default for Store {
     fn default() -> Self {
-        Self { path: PathBuf::from("/var/lib/tenantry"), history_seconds: 300 }
+        Self { path: PathBuf::from("/var/lib/tenantry"), etcd: None, history_seconds: 300 }
+    }
+}
+
+impl Default for Etcd {
+    fn default() -> Self {
+        let prefix = "/tenantry".to_owned();
+        Self { endpoints: Vec::new(), prefix, ca_file: None, cert_file: None, key_file: None }
     }
 }
 
@@ -284,6 +351,7 @@ mod tests {
             ("api: {listen: nowhere}", "api.listen"),
             ("ports: {first: -1}", "ports.first"),
             ("store: {pth: /x}", "store"),
+            ("store: {etcd: {endpoint: x}}", "store.etcd"),
             ("log: {format: xml}", "log.format"),
         ] {
             let error = read(text).unwrap_err().to_string();
@@ -304,6 +372,24 @@ mod tests {
         for field in ["ports.first", "ports.count", "api.endpoint", "log.level", "tenants.clusterDomain"] {
             assert!(error.contains(field), "{field}: {error}");
         }
+        for (etcd, field) in [
+            ("endpoints: []", "store.etcd.endpoints:"),
+            ("endpoints: [etcd:2379]", "store.etcd.endpoints[0]:"),
+            ("endpoints: ['http://etcd:2379', 'http://etcd']", "store.etcd.endpoints[1]:"),
+            ("endpoints: ['http://etcd:2379/x']", "store.etcd.endpoints[0]:"),
+            ("endpoints: ['http://a:1', 'https://b:1'], caFile: /ca", "store.etcd.endpoints:"),
+            ("endpoints: ['https://etcd:2379']", "store.etcd.caFile:"),
+            ("endpoints: ['http://etcd:2379'], caFile: /ca", "store.etcd.caFile,"),
+            ("endpoints: ['https://etcd:2379'], caFile: /ca, certFile: /c", "store.etcd.certFile,"),
+            ("endpoints: ['http://etcd:2379'], prefix: tenantry", "store.etcd.prefix:"),
+            ("endpoints: ['http://etcd:2379'], prefix: /", "store.etcd.prefix:"),
+        ] {
+            let error = read(&format!("store: {{etcd: {{{etcd}}}}}")).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(field), "{etcd}: {error}");
+        }
+        let fits =
+            "store: {etcd: {endpoints: ['https://a:1', 'https://[::1]:2'], caFile: /ca, certFile: /c, keyFile: /k}}";
+        read(fits).unwrap().check().unwrap();
         let config = Config { ports: Ports { first: 6000, count: 1000 }, ..Config::default() };
         assert!(config.check().unwrap_err().to_string().contains("api.listen: port 6443"));
     }

@@ -14,7 +14,7 @@ use controllers::Controllers;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config as HostConfig};
 use prometheus_client::registry::Registry;
-use store::{Embedded, Keeper, OpenError, Options, Retention, Store};
+use store::{Embedded, Etcd, EtcdError, EtcdOptions, Keeper, OpenError, Options, Retention, Store, Tls};
 use syncer::Syncer;
 use syncer::config::Directory;
 use syncer::host::HostBridge;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::ServerArgs;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::dns::{Resolver, Upstreams, UpstreamsError};
 use crate::operator::{self, Operator};
 use crate::ops::{self, Ops};
@@ -56,6 +56,9 @@ pub enum ServerError {
         #[source]
         source: OpenError,
     },
+    /// The store in etcd cannot be opened.
+    #[error("cannot open the store in etcd (store.etcd)")]
+    Etcd(#[from] EtcdError),
     /// The tenants' records cannot be read.
     #[error("cannot load the virtual clusters")]
     Tenants(#[from] TenantError),
@@ -104,10 +107,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let upstreams = Upstreams::new(&config.tenants.upstream_dns)?;
     let mut registry = Registry::default();
 
-    let opened = Embedded::open(&config.store.path, Options::default());
-    let embedded = Arc::new(opened.map_err(|source| ServerError::Store { path: config.store.path.clone(), source })?);
-    store_metrics::register(&mut registry, embedded.stats());
-    let store: Arc<dyn Store> = embedded;
+    let store = open_store(&config.store, &mut registry).await?;
     let clock: SharedClock = Arc::new(SystemClock);
     let tenants = Tenants::load(Arc::clone(&store), Arc::clone(&clock)).await?;
     tracing::info!(virtual_clusters = tenants.ids().len(), revision = store.revision(), "store opened");
@@ -183,6 +183,20 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn open_store(config: &config::Store, registry: &mut Registry) -> Result<Arc<dyn Store>, ServerError> {
+    let Some(etcd) = &config.etcd else {
+        let opened = Embedded::open(&config.path, Options::default());
+        let embedded = opened.map_err(|source| ServerError::Store { path: config.path.clone(), source })?;
+        store_metrics::register(registry, embedded.stats());
+        return Ok(Arc::new(embedded));
+    };
+    let tls = etcd.ca_file.clone().map(|ca| Tls { ca, identity: etcd.cert_file.clone().zip(etcd.key_file.clone()) });
+    let options = EtcdOptions { endpoints: etcd.endpoints.clone(), prefix: etcd.prefix.clone(), tls };
+    let etcd = Etcd::open(options).await?;
+    store_metrics::register(registry, etcd.stats());
+    Ok(Arc::new(etcd))
 }
 
 async fn listen(address: SocketAddr, field: &'static str) -> Result<TcpListener, ServerError> {

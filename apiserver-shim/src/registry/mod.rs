@@ -196,6 +196,7 @@ pub fn store_error(error: StoreError) -> ApiError {
         }
         StoreError::Future { requested, current } => future_error(requested, current),
         StoreError::BadTransaction(why) => ApiError::internal(why),
+        StoreError::TooLarge(limit) => ApiError::too_large(format!("the store does not take this: {limit}")),
         StoreError::Conflict { .. } => ApiError::internal("unexpected conflict"),
     }
 }

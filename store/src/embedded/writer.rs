@@ -177,7 +177,7 @@ impl Batch {
             state.sizes
         };
         shared.report(sizes);
-        shared.topics.wake(&transactions);
+        shared.topics.wake(transactions.iter());
         for Waiting { reply, answer } in waiting {
             let _ = reply.send(answer);
         }

@@ -44,7 +44,7 @@ impl Topics {
     }
 
     /// Wakes those who follow what was written.
-    pub(crate) fn wake(&self, transactions: &[Transaction]) {
+    pub(crate) fn wake<'a>(&self, transactions: impl Iterator<Item = &'a Transaction>) {
         self.all.wake.notify_waiters();
         let mut collections = self.collections.lock();
         if collections.is_empty() {
@@ -84,6 +84,15 @@ impl Topics {
                 topic.dropped.fetch_max(*revision, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Tells all cursors that nothing before a revision is held, nor will they be told of it.
+    pub(crate) fn lose(&self, before: Revision) {
+        self.all.dropped.fetch_max(before, Ordering::AcqRel);
+        for topic in self.collections.lock().values() {
+            topic.dropped.fetch_max(before, Ordering::AcqRel);
+        }
+        self.wake_all();
     }
 
     /// Wakes all.
