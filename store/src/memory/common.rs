@@ -23,6 +23,8 @@ const LARGEST: usize = 16 << 10;
 /// A record that others may share.
 #[derive(Debug)]
 struct Seen {
+    /// Of name and length: what differs is told apart without a look at either.
+    hash: u64,
     name: SmolStr,
     value: Bytes,
     /// How often it was shared, less the records that wanted its place since.
@@ -49,11 +51,11 @@ impl Common {
         if value.len() > LARGEST {
             return (name.clone(), value);
         }
-        let hash = self.hasher.hash_one((name.as_str(), value.len())) as usize;
-        let first = hash % (PLACES / WAYS) * WAYS;
+        let hash = self.hasher.hash_one((name.as_str(), value.len()));
+        let first = hash as usize % (PLACES / WAYS) * WAYS;
         let places = &mut self.places[first..first + WAYS];
         for seen in places.iter_mut().flatten() {
-            if seen.value == value && seen.name == *name {
+            if seen.hash == hash && seen.value == value && seen.name == *name {
                 seen.shared = seen.shared.saturating_add(1);
                 return (seen.name.clone(), seen.value.clone());
             }
@@ -64,7 +66,7 @@ impl Common {
             match place {
                 Some(seen) if seen.shared > 0 => seen.shared -= 1,
                 place => {
-                    *place = Some(Seen { name: name.clone(), value: value.clone(), shared: 0 });
+                    *place = Some(Seen { hash, name: name.clone(), value: value.clone(), shared: 0 });
                     places[..=i].rotate_right(1);
                 }
             }
