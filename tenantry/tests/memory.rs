@@ -1,0 +1,162 @@
+//! What an idle virtual cluster costs in memory, counted by the allocator: with everything that does not need a host.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
+use std::alloc::System;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+
+use apimachinery::tenant::TenantId;
+use apiserver_shim::auth::server_parts;
+use apiserver_shim::clock::{SharedClock, SystemClock};
+use apiserver_shim::server::ApiServer;
+use apiserver_shim::tenants::{TenantSpec, Tenants, server_name};
+use apiserver_shim::tls::{Acceptor, Listeners, authority};
+use cap::Cap;
+use controllers::Controllers;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use store::{Embedded, Store};
+use tenant_client::{Event, EventStream};
+use tenantry::dns::{Resolver, Upstreams};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// A service account and a config map in each of four namespaces, which the controllers make.
+const MADE: usize = 8;
+
+struct World {
+    store: Arc<dyn Store>,
+    clock: SharedClock,
+    tenants: Arc<Tenants>,
+    shared: SocketAddr,
+    resolver: Resolver,
+    changes: Box<dyn EventStream>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl World {
+    async fn start() -> Self {
+        let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().unwrap());
+        let clock: SharedClock = Arc::new(SystemClock);
+        let tenants = Tenants::load(Arc::clone(&store), Arc::clone(&clock)).await.unwrap();
+        let parts = server_parts(Arc::clone(&store), Arc::clone(&clock), None, Arc::clone(&tenants));
+        let api = ApiServer::new(parts);
+        let client = api.client(tenants.clone());
+        let acceptor = Arc::new(Acceptor::new(Arc::clone(&tenants), Arc::clone(&clock)));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let listener = TcpListener::bind((LOCAL, 0)).await.unwrap();
+        let shared = listener.local_addr().unwrap();
+        let listeners = Listeners::new(acceptor, Arc::clone(&tenants), api.handler(), TaskTracker::new(), stop.clone());
+        tasks.spawn(listeners.run(listener, LOCAL));
+        let now = Arc::clone(&clock);
+        let controllers =
+            Controllers::new(client.clone(), move || now.now(), |_| true, &controllers::Config::default());
+        tasks.spawn(controllers.run(stop.clone()));
+        let resolver = Resolver::new(client.clone(), "cluster.local".into(), Upstreams::new(&[LOCAL]).unwrap());
+        Self { store, clock, tenants, shared, resolver, changes: client.follow(), tasks, stop }
+    }
+
+    /// A virtual cluster as the operator makes it, with ports of its own, until its controllers have nothing to do; then
+    /// an admin asks it something over TLS.
+    async fn create(&mut self, number: u32) {
+        let mut id = [1; 16];
+        id[..4].copy_from_slice(&number.to_le_bytes());
+        let id = TenantId::from_bytes(id);
+        let name = format!("cluster-{number}");
+        let port = StdListener::bind((LOCAL, 0)).unwrap().local_addr().unwrap().port();
+        let mut spec = TenantSpec {
+            namespace: "default".into(),
+            name,
+            port,
+            endpoint_ips: vec![[192, 0, 2, 1].into()],
+            endpoint_port: port,
+            service_cidrs: vec!["10.96.0.0/16".into()],
+            options: serde_json::json!({"controllers": "tenantry"}),
+            ..TenantSpec::default()
+        };
+        self.tenants.attach(id, spec.clone()).await.unwrap();
+        spec.service_ips = vec![[10, 96, (number >> 8) as u8, number as u8].into()];
+        self.tenants.attach(id, spec).await.unwrap();
+        self.resolver.serve(id, LOCAL, 0, &self.tasks, self.stop.clone()).await.unwrap();
+        let mut made = 0;
+        while made < MADE {
+            for event in self.changes.next().await.unwrap() {
+                if let Event::Change(change) = event {
+                    let object = change.object().unwrap();
+                    let controllers_own = matches!(
+                        (change.resource.resource.as_str(), object.name.as_str()),
+                        ("serviceaccounts", "default") | ("configmaps", "kube-root-ca.crt")
+                    );
+                    made += usize::from(change.old.is_none() && controllers_own);
+                }
+            }
+        }
+        assert!(self.get(id, "/api/v1/namespaces/default/services/kubernetes").await.contains("\"clusterIP\""));
+    }
+
+    async fn get(&self, id: TenantId, path: &str) -> String {
+        let tenant = self.tenants.get(id).unwrap();
+        let authority = tenant.authority();
+        let issued =
+            authority.client("admin", &["system:masters"], authority::CLIENT_LIFETIME, self.clock.now()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![issued.certificate.clone()], issued.key.into())
+            .unwrap();
+        let stream = TcpStream::connect(self.shared).await.unwrap();
+        let name = ServerName::try_from(server_name(id)).unwrap();
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: tenant\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // The server closes without a word of TLS if it has nothing more to say.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Bytes allocated when history has gone and whatever ran has ended.
+    async fn settled(&self) -> usize {
+        loop {
+            let before = ALLOCATOR.allocated();
+            self.store.compact(self.store.revision()).await.unwrap();
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            if ALLOCATOR.allocated() >= before {
+                return ALLOCATOR.allocated();
+            }
+        }
+    }
+}
+
+/// One test: the allocator is the process's.
+#[tokio::test]
+async fn an_idle_virtual_cluster_stays_within_its_bound() {
+    const CLUSTERS: u32 = 100;
+    const BOUND: usize = 40 << 10;
+    let mut world = World::start().await;
+    for number in 0..10 {
+        world.create(number).await;
+    }
+    let before = world.settled().await;
+    for number in 0..CLUSTERS {
+        world.create(10 + number).await;
+    }
+    let each = (world.settled().await - before) / CLUSTERS as usize;
+    println!("idle virtual cluster: {each} bytes");
+    assert!(each <= BOUND, "{each} bytes for an idle virtual cluster");
+    world.stop.cancel();
+}
