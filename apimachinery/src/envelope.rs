@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::codec::Scan;
 use crate::gvk::GroupVersionKind;
 
 const FORMAT: u8 = 1;
@@ -154,7 +155,7 @@ impl Stored {
 
     /// The value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels().find(|(k, _)| *k == key).map(|(_, v)| v)
+        self.labels().value(key)
     }
 
     /// The fields that selectors can ask for.
@@ -164,7 +165,7 @@ impl Stored {
 
     /// The value of a selectable field.
     pub fn field(&self, key: &str) -> Option<&str> {
-        self.fields().find(|(k, _)| *k == key).map(|(_, v)| v)
+        self.fields().value(key)
     }
 
     /// The owners, in the order of `metadata.ownerReferences`.
@@ -188,19 +189,27 @@ impl Stored {
     /// Writes the object's JSON with its revision, and with `apiVersion` and `kind` if given.
     pub fn write_json(&self, out: &mut Vec<u8>, kind: Option<&GroupVersionKind>, revision: u64) {
         let body = self.body();
-        out.reserve(body.len() + 128);
-        out.push(b'{');
-        if let Some(kind) = kind {
-            out.extend_from_slice(b"\"kind\":\"");
-            out.extend_from_slice(kind.kind.as_bytes());
-            out.extend_from_slice(b"\",\"apiVersion\":\"");
-            out.extend_from_slice(kind.api_version().as_bytes());
-            out.extend_from_slice(b"\",");
-        }
-        out.extend_from_slice(b"\"metadata\":{\"resourceVersion\":\"");
-        out.extend_from_slice(revision.to_string().as_bytes());
-        out.extend_from_slice(b"\",");
+        out.reserve(body.len() + 160);
+        write_head(out, kind, revision);
         out.extend_from_slice(&body[b"{\"metadata\":{".len()..]);
+    }
+
+    /// Writes the JSON of an object of this kind that has the metadata of this one, its revision, and nothing else.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Body`] if the body is not a JSON object.
+    pub fn write_metadata_json(
+        &self,
+        out: &mut Vec<u8>,
+        kind: Option<&GroupVersionKind>,
+        revision: u64,
+    ) -> Result<(), EnvelopeError> {
+        let mut metadata = Scan::new(&self.body()[b"{\"metadata\":".len()..]);
+        let metadata = metadata.raw().map_err(|_| EnvelopeError::Body)?;
+        write_head(out, kind, revision);
+        out.extend_from_slice(&metadata[1..]);
+        out.push(b'}');
+        Ok(())
     }
 
     /// Decodes the object, with its revision, and with `apiVersion` and `kind` if given.
@@ -220,13 +229,43 @@ impl Stored {
     }
 
     fn parts(&self) -> Option<Parts<'_>> {
-        let mut rest = self.0.get(HEADER..)?;
-        let version = take_str(&mut rest)?;
-        let labels = take_pairs(&mut rest)?;
-        let fields = take_pairs(&mut rest)?;
-        let owners = usize::from(take_u16(&mut rest)?) * 17;
-        let owners_bytes = rest.get(..owners)?;
-        Some(Parts { version, labels, fields, owners: owners_bytes, body: rest.get(owners..)? })
+        Parts::of(&self.0)
+    }
+}
+
+/// Writes an object up to the first of its metadata in the store, which follows.
+fn write_head(out: &mut Vec<u8>, kind: Option<&GroupVersionKind>, revision: u64) {
+    out.push(b'{');
+    if let Some(kind) = kind {
+        out.extend_from_slice(b"\"kind\":\"");
+        out.extend_from_slice(kind.kind.as_bytes());
+        out.extend_from_slice(b"\",\"apiVersion\":\"");
+        out.extend_from_slice(kind.api_version().as_bytes());
+        out.extend_from_slice(b"\",");
+    }
+    out.extend_from_slice(b"\"metadata\":{\"resourceVersion\":\"");
+    // Writing a number to memory cannot fail.
+    let _ = std::io::Write::write_fmt(out, format_args!("{revision}"));
+    out.extend_from_slice(b"\",");
+}
+
+/// What selectors ask of an object as it lies in the store: read in place, nothing is copied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selectable<'a> {
+    /// The labels, sorted by key.
+    pub labels: Pairs<'a>,
+    /// The fields that selectors can ask for, beyond name and namespace.
+    pub fields: Pairs<'a>,
+}
+
+impl<'a> Selectable<'a> {
+    /// Reads the bytes of a stored object.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Malformed`] for any others.
+    pub fn of(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let parts = Parts::of(bytes).ok_or(EnvelopeError::Malformed)?;
+        Ok(Self { labels: parts.labels, fields: parts.fields })
     }
 }
 
@@ -238,11 +277,38 @@ struct Parts<'a> {
     body: &'a [u8],
 }
 
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes.get(HEADER..)?;
+        let version = take_str(&mut rest)?;
+        let labels = take_pairs(&mut rest)?;
+        let fields = take_pairs(&mut rest)?;
+        let owners = usize::from(take_u16(&mut rest)?) * 17;
+        let (owners, body) = rest.split_at_checked(owners)?;
+        Some(Self { version, labels, fields, owners, body })
+    }
+}
+
 /// Pairs of strings, read from the envelope as they are asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pairs<'a> {
     left: u16,
     bytes: &'a [u8],
+}
+
+impl<'a> Pairs<'a> {
+    /// The value behind a key.
+    pub fn value(self, key: &str) -> Option<&'a str> {
+        let mut rest = self.bytes;
+        for _ in 0..self.left {
+            let found = take_bytes(&mut rest)? == key.as_bytes();
+            let value = take_bytes(&mut rest)?;
+            if found {
+                return std::str::from_utf8(value).ok();
+            }
+        }
+        None
+    }
 }
 
 impl<'a> Iterator for Pairs<'a> {
@@ -295,18 +361,23 @@ fn take_u16(rest: &mut &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(*n))
 }
 
-fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let n = usize::from(take_u16(rest)?);
     let (s, tail) = rest.split_at_checked(n)?;
     *rest = tail;
-    std::str::from_utf8(s).ok()
+    Some(s)
 }
 
+fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_bytes(rest)?).ok()
+}
+
+/// Steps over pairs; whether they are text is seen when they are read.
 fn take_pairs<'a>(rest: &mut &'a [u8]) -> Option<Pairs<'a>> {
     let left = take_u16(rest)?;
     let bytes = *rest;
     for _ in 0..u32::from(left) * 2 {
-        take_str(rest)?;
+        take_bytes(rest)?;
     }
     Some(Pairs { left, bytes })
 }
@@ -363,5 +434,15 @@ mod tests {
             String::from_utf8(out).unwrap(),
             r#"{"metadata":{"resourceVersion":"1","uid":"00000000-0000-0000-0000-000000000001"}}"#
         );
+    }
+
+    #[test]
+    fn metadata_is_written_without_the_rest() {
+        let stored = Stored::encode("v1", &pod(), &[]).unwrap();
+        let mut out = Vec::new();
+        stored.write_metadata_json(&mut out, Some(&GroupVersionKind::new("meta.k8s.io", "v1", "P")), 42).unwrap();
+        let mut want = json!({"kind": "P", "apiVersion": "meta.k8s.io/v1", "metadata": pod()["metadata"]});
+        want["metadata"]["resourceVersion"] = json!("42");
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), want);
     }
 }

@@ -1,12 +1,13 @@
-//! Objects on their way to a client: spliced from the store's bytes where that is what the client wants, turned into
-//! other forms and encodings where not.
+//! Objects on their way to a client: spliced or transcoded from the store's bytes where the client wants them as they
+//! are stored, decoded and turned into other forms and encodings where not.
 
+use apimachinery::envelope::Stored;
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
+use apimachinery::schema::KindSchema;
 use apimachinery::status::ApiError;
 use apimachinery::table::Include;
 use apimachinery::{builtin, codec, meta};
-use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::negotiate::{Accepted, As, Encoding};
@@ -23,18 +24,120 @@ pub(crate) struct Encoder {
     include: Include,
     /// When the request came: what ages are counted from.
     now: jiff::Timestamp,
-    /// Objects are stored as they are served and JSON is wanted: bytes are spliced.
-    splice: bool,
+    /// Set if what is wanted can be written from the bytes in the store.
+    direct: Option<Direct>,
+}
+
+/// Objects written from the bytes in the store: no value is built.
+#[derive(Clone, Debug)]
+struct Direct {
+    kind: GroupVersionKind,
+    /// The metadata alone, as an object of `kind`.
+    partial: bool,
+    /// Protobuf by this schema; JSON if `None`.
+    protobuf: Option<KindSchema>,
+}
+
+impl Direct {
+    /// If an object is stored as it is served and wanted in JSON or protobuf.
+    fn of(accepted: &Accepted, resource: &Found) -> Option<Self> {
+        if place::storage_kind(resource) != resource.gvk || resource.webhook {
+            return None;
+        }
+        let (kind, partial) = match accepted.form {
+            // What is stored of a custom resource is brought up to its schema when it is read, but for the metadata.
+            As::Object if !resource.custom => (resource.gvk.clone(), false),
+            As::Partial { version, .. } => (partial_kind(version, "PartialObjectMetadata"), true),
+            _ => return None,
+        };
+        let protobuf = match accepted.encoding {
+            Encoding::Json { pretty: false } => None,
+            Encoding::Protobuf => {
+                let schema = if partial { builtin::kind_schema(&kind)? } else { resource.schema.clone() };
+                Some(schema).filter(codec::has_protobuf).map(Some)?
+            }
+            Encoding::Json { pretty: true } | Encoding::Yaml => return None,
+        };
+        Some(Self { kind, partial, protobuf })
+    }
+
+    /// Writes JSON, `named` with `apiVersion` and `kind`.
+    fn json(&self, stored: &Stored, revision: u64, named: bool, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let kind = named.then_some(&self.kind);
+        if self.partial {
+            return stored.write_metadata_json(out, kind, revision).map_err(ApiError::internal);
+        }
+        stored.write_json(out, kind, revision);
+        Ok(())
+    }
+
+    /// Writes an object.
+    fn object(&self, stored: &Stored, revision: u64, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let Some(schema) = &self.protobuf else { return self.json(stored, revision, true, out) };
+        let mut json = Vec::new();
+        self.json(stored, revision, false, &mut json)?;
+        codec::protobuf_encode(schema, &self.kind, &json, out).map_err(ApiError::internal)
+    }
+
+    /// Writes a watch event.
+    fn event(&self, kind: EventKind, stored: &Stored, revision: u64, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let Some(schema) = &self.protobuf else {
+            out.reserve(stored.body().len() + 192);
+            out.extend_from_slice(b"{\"type\":\"");
+            out.extend_from_slice(kind.as_str().as_bytes());
+            out.extend_from_slice(b"\",\"object\":");
+            self.json(stored, revision, true, out)?;
+            out.extend_from_slice(b"}\n");
+            return Ok(());
+        };
+        let mut json = Vec::new();
+        self.json(stored, revision, false, &mut json)?;
+        out.reserve(json.len() + 64);
+        codec::protobuf_watch_frame(kind.as_str(), out, |out| codec::protobuf_encode(schema, &self.kind, &json, out))
+            .map_err(ApiError::internal)
+    }
+
+    /// Writes a list of this kind.
+    fn list(&self, list_kind: &GroupVersionKind, listing: &Listing) -> Result<Vec<u8>, ApiError> {
+        let size: usize = listing.items.iter().map(|live| live.stored.body().len() + 64).sum();
+        let metadata = list_metadata(listing).to_string();
+        // Only partial metadata says of each item what it is.
+        let named = self.partial;
+        if let Some(schema) = &self.protobuf {
+            let mut out = Vec::with_capacity(size + 256);
+            let mut json = Vec::new();
+            codec::protobuf_encode_list(list_kind, &builtin::list_meta(), metadata.as_bytes(), &mut out, |out| {
+                for live in &listing.items {
+                    json.clear();
+                    self.json(&live.stored, live.revision, named, &mut json).map_err(|_| codec::Malformed)?;
+                    codec::protobuf_list_item(schema, &json, out)?;
+                }
+                Ok(())
+            })
+            .map_err(ApiError::internal)?;
+            return Ok(out);
+        }
+        let mut out = Vec::with_capacity(size + 256);
+        let (kind, api_version) = (json!(list_kind.kind), json!(list_kind.api_version()));
+        out.extend_from_slice(
+            format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":[").as_bytes(),
+        );
+        for (i, live) in listing.items.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            self.json(&live.stored, live.revision, named, &mut out)?;
+        }
+        out.extend_from_slice(b"]}\n");
+        Ok(out)
+    }
 }
 
 impl Encoder {
     /// For objects of this resource.
     pub(crate) fn new(accepted: Accepted, resource: Found, include: Include, now: jiff::Timestamp) -> Self {
-        let splice = accepted.form == As::Object
-            && accepted.encoding == Encoding::Json { pretty: false }
-            && !resource.custom
-            && place::storage_kind(&resource) == resource.gvk;
-        Self { accepted, resource, include, now, splice }
+        let direct = Direct::of(&accepted, &resource);
+        Self { accepted, resource, include, now, direct }
     }
 
     /// What the client gets.
@@ -47,13 +150,16 @@ impl Encoder {
     /// # Errors
     /// 500 if it can't be decoded, 406 if it has no such form.
     pub(crate) fn live(&self, live: &Live) -> Result<Vec<u8>, ApiError> {
-        if self.splice {
-            let mut out = Vec::new();
-            live.stored.write_json(&mut out, Some(&self.resource.gvk), live.revision);
+        let direct = self.direct.as_ref().filter(|_| !matches!(self.accepted.form, As::Partial { list: true, .. }));
+        let Some(direct) = direct else {
+            return self.object(from_storage(&self.resource, live.to_value()?)?);
+        };
+        let mut out = Vec::new();
+        direct.object(&live.stored, live.revision, &mut out)?;
+        if direct.protobuf.is_none() {
             out.push(b'\n');
-            return Ok(out);
         }
-        self.object(from_storage(&self.resource, live.to_value()?)?)
+        Ok(out)
     }
 
     /// An object in the version of the resource, with `apiVersion` and `kind`. It may be of another kind (a `Scale`).
@@ -91,8 +197,17 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::live`].
     pub(crate) fn list(&self, listing: &Listing) -> Result<Vec<u8>, ApiError> {
-        if self.splice {
-            return Ok(self.splice_list(listing));
+        match (&self.direct, &self.accepted.form) {
+            (Some(direct), As::Partial { version, list: true }) => {
+                return direct.list(&partial_kind(version, "PartialObjectMetadataList"), listing);
+            }
+            (Some(direct), As::Object) => {
+                let gvk = &self.resource.gvk;
+                let kind =
+                    GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), self.resource.list_kind.clone());
+                return direct.list(&kind, listing);
+            }
+            _ => {}
         }
         let mut metadata = list_metadata(listing);
         if self.resource.custom && self.accepted.form == As::Object && metadata.get("continue").is_none() {
@@ -145,30 +260,6 @@ impl Encoder {
         let group = self.resource.gvk.group.split('.').next().unwrap_or_default();
         format!("*{}.{kind}", if group.is_empty() { "core" } else { group })
     }
-
-    fn splice_list(&self, listing: &Listing) -> Vec<u8> {
-        let size: usize = listing.items.iter().map(|live| live.stored.body().len() + 64).sum();
-        let mut out = Vec::with_capacity(size + 256);
-        let head = json!({"kind": self.resource.list_kind, "apiVersion": self.resource.gvk.api_version()});
-        out.extend_from_slice(
-            format!(
-                "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
-                head["kind"],
-                head["apiVersion"],
-                list_metadata(listing)
-            )
-            .as_bytes(),
-        );
-        let kind = self.resource.custom.then_some(&self.resource.gvk);
-        for (i, live) in listing.items.iter().enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            live.stored.write_json(&mut out, kind, live.revision);
-        }
-        out.extend_from_slice(b"]}\n");
-        out
-    }
 }
 
 fn list_metadata(listing: &Listing) -> Value {
@@ -180,6 +271,10 @@ fn list_metadata(listing: &Listing) -> Value {
         metadata["remainingItemCount"] = json!(remaining);
     }
     metadata
+}
+
+fn partial_kind(version: &str, kind: &'static str) -> GroupVersionKind {
+    GroupVersionKind::new("meta.k8s.io", version, kind)
 }
 
 /// The metadata of an object, and nothing else.
@@ -212,8 +307,9 @@ pub(crate) fn write(value: &Value, encoding: Encoding, resource: Option<&Resourc
             let Some(schema) = schema.filter(codec::has_protobuf) else {
                 return Err(ApiError::new(406, "NotAcceptable", format!("{} has no protobuf form", kind.kind)));
             };
-            let mut out = Vec::new();
-            codec::protobuf_encode(&schema, &kind, value, &mut out);
+            let json = serde_json::to_vec(value).map_err(ApiError::internal)?;
+            let mut out = Vec::with_capacity(json.len());
+            codec::protobuf_encode(&schema, &kind, &json, &mut out).map_err(ApiError::internal)?;
             Ok(out)
         }
     }
@@ -245,34 +341,35 @@ impl WatchEncoder {
         }
     }
 
-    /// An event about an object, with the revision at which it happened.
+    /// The form in which every watcher that wants it gets the same bytes; `None` for tables, which tell ages.
+    pub(crate) fn form(&self) -> Option<Form> {
+        let (name, version) = match self.encoder.accepted.form {
+            As::Object => (FormName::Object, ""),
+            As::Partial { version, .. } => (FormName::Partial, version),
+            As::Table { .. } | As::Discovery => return None,
+        };
+        let protobuf = self.encoder.accepted.encoding == Encoding::Protobuf;
+        Some(Form { name, version, protobuf, resource: self.encoder.resource.clone() })
+    }
+
+    /// An event about an object, whose revision is that at which it happened.
     ///
     /// # Errors
     /// 500 if the object can't be decoded.
-    pub(crate) fn object(
-        &mut self,
-        kind: EventKind,
-        live: &Live,
-        revision: u64,
-        out: &mut BytesMut,
-    ) -> Result<(), ApiError> {
-        if self.encoder.splice {
-            let mut json = Vec::with_capacity(live.stored.body().len() + 160);
-            json.extend_from_slice(b"{\"type\":\"");
-            json.extend_from_slice(kind.as_str().as_bytes());
-            json.extend_from_slice(b"\",\"object\":");
-            live.stored.write_json(&mut json, Some(&self.encoder.resource.gvk), revision);
-            json.extend_from_slice(b"}\n");
-            out.extend_from_slice(&json);
-            return Ok(());
+    pub(crate) fn object(&mut self, kind: EventKind, live: &Live) -> Result<Vec<u8>, ApiError> {
+        if let Some(direct) = &self.encoder.direct {
+            let mut out = Vec::new();
+            direct.event(kind, &live.stored, live.revision, &mut out)?;
+            return Ok(out);
         }
-        let live = Live { revision, ..live.clone() };
-        let object = from_storage(&self.encoder.resource, live.to_value()?)?;
-        self.value(kind, object, out)
+        self.value(kind, from_storage(&self.encoder.resource, live.to_value()?)?)
     }
 
     /// A bookmark: an object of the watched kind with nothing but a revision.
-    pub(crate) fn bookmark(&mut self, revision: u64, initial: bool, out: &mut BytesMut) {
+    ///
+    /// # Errors
+    /// 500 if it has no such form.
+    pub(crate) fn bookmark(&mut self, revision: u64, initial: bool) -> Result<Vec<u8>, ApiError> {
         let kind = &self.encoder.resource.gvk;
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial {
@@ -283,29 +380,15 @@ impl WatchEncoder {
         if let Some(fields) = object.as_object_mut().filter(|_| !self.encoder.resource.custom) {
             schema.schema.settle(schema.root(), fields);
         }
-        // A bookmark is only a hint: one that can't be written is left out.
-        let before = out.len();
-        if self.value(EventKind::Bookmark, object, out).is_err() {
-            out.truncate(before);
-        }
+        self.value(EventKind::Bookmark, object)
     }
 
-    /// The error that ends a watch.
-    pub(crate) fn error(&mut self, error: &ApiError, out: &mut BytesMut) {
-        let status = error.to_status();
-        if let Ok(bytes) = write(&status, self.plain(), None) {
-            self.frame(EventKind::Error, &bytes, out);
-        }
+    /// The error that ends a watch; empty if it has no such form.
+    pub(crate) fn error(&mut self, error: &ApiError) -> Vec<u8> {
+        self.frame(EventKind::Error, &error.to_status(), None).unwrap_or_default()
     }
 
-    fn plain(&self) -> Encoding {
-        match self.encoder.accepted.encoding {
-            Encoding::Protobuf => Encoding::Protobuf,
-            _ => Encoding::Json { pretty: false },
-        }
-    }
-
-    fn value(&mut self, kind: EventKind, object: Value, out: &mut BytesMut) -> Result<(), ApiError> {
+    fn value(&mut self, kind: EventKind, object: Value) -> Result<Vec<u8>, ApiError> {
         let shown = match &self.encoder.accepted.form {
             As::Partial { version, .. } => partial(&object, version),
             As::Table { version } => {
@@ -317,22 +400,47 @@ impl WatchEncoder {
             As::Object | As::Discovery => object,
         };
         self.first = false;
-        let bytes = write(&shown, self.plain(), Some(&self.encoder.resource))?;
-        self.frame(kind, &bytes, out);
-        Ok(())
+        self.frame(kind, &shown, Some(&self.encoder.resource))
     }
 
-    fn frame(&self, kind: EventKind, object: &[u8], out: &mut BytesMut) {
+    fn frame(&self, kind: EventKind, object: &Value, resource: Option<&Resource>) -> Result<Vec<u8>, ApiError> {
+        let mut out = Vec::new();
         if self.encoder.accepted.encoding == Encoding::Protobuf {
-            let mut frame = Vec::with_capacity(object.len() + 32);
-            codec::protobuf_watch_frame(kind.as_str(), object, &mut frame);
-            out.extend_from_slice(&frame);
-            return;
+            let object = write(object, Encoding::Protobuf, resource)?;
+            let write = |out: &mut Vec<u8>| {
+                out.extend_from_slice(&object);
+                Ok(())
+            };
+            codec::protobuf_watch_frame(kind.as_str(), &mut out, write).map_err(ApiError::internal)?;
+            return Ok(out);
         }
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        out.extend_from_slice(object.trim_ascii_end());
+        serde_json::to_writer(&mut out, object).map_err(ApiError::internal)?;
         out.extend_from_slice(b"}\n");
+        Ok(out)
+    }
+}
+
+/// What an object becomes for a watcher, but for selectors.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    name: FormName,
+    version: &'static str,
+    protobuf: bool,
+    resource: Found,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FormName {
+    Object,
+    Partial,
+}
+
+impl PartialEq for Form {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.version, self.protobuf) == (other.name, other.version, other.protobuf)
+            && self.resource.is_same(&other.resource)
     }
 }

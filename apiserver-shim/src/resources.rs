@@ -38,6 +38,16 @@ impl Found {
         Self { resource: Arc::clone(resource), definition: None, webhook: false }
     }
 
+    /// Whether this is the very same resource: of a custom one, compiled from the same state of its definition.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.resource, &other.resource)
+            && match (&self.definition, &other.definition) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b) && self.webhook == other.webhook,
+                (None, None) => true,
+                _ => false,
+            }
+    }
+
     /// A version of a custom resource.
     pub(crate) fn custom(version: Arc<CustomVersion>, webhook: bool) -> Self {
         Self { resource: Arc::clone(version.resource()), definition: Some(version), webhook }

@@ -21,6 +21,7 @@ use crate::registry::Registry;
 use crate::resources::Catalog;
 use crate::special::Posts;
 use crate::tls::{Connection, Handler};
+use crate::watch::Frames;
 
 /// What the parts of a server share.
 pub struct Shared {
@@ -29,6 +30,7 @@ pub struct Shared {
     pub(crate) posts: Posts,
     pub(crate) paths: Paths,
     pub(crate) documents: Documents,
+    pub(crate) frames: Arc<Frames>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: SharedClock,
     pub(crate) stop: CancellationToken,
@@ -86,6 +88,7 @@ impl ApiServer {
             posts: parts.posts,
             paths: parts.paths,
             documents: Documents::default(),
+            frames: Arc::default(),
             metrics: parts.metrics,
             clock,
             stop: CancellationToken::new(),

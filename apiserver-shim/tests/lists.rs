@@ -1,9 +1,14 @@
 //! Lists and watches.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
 mod common;
 
+use apimachinery::gvk::GroupVersionKind;
+use apimachinery::tenant::TenantId;
+use apimachinery::{builtin, codec};
 use common::{CONFIG_MAPS, Server, TENANT, config_map};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn pages_are_of_one_state() {
@@ -105,7 +110,7 @@ async fn bookmarks_advance_also_when_only_others_write() {
     let since = list["metadata"]["resourceVersion"].as_str().unwrap();
     let path = format!("{CONFIG_MAPS}?watch=1&allowWatchBookmarks=true&resourceVersion={since}");
     let mut watch = server.connect(TENANT).await.watch(&path).await;
-    let mut other = server.connect(apimachinery::tenant::TenantId::from_bytes([2; 16])).await;
+    let mut other = server.connect(TenantId::from_bytes([2; 16])).await;
     let (_, written) = other.post("/api/v1/namespaces", json!({"metadata": {"name": "n"}})).await;
     // From here on nothing but the watch's own timer is waited for: time jumps to it.
     tokio::time::pause();
@@ -137,4 +142,109 @@ async fn stopping_the_server_ends_watches_cleanly() {
     let mut watch = server.connect(TENANT).await.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
     server.0.stop().await;
     assert_eq!(watch.next().await, None);
+}
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// An answer in protobuf, as JSON.
+fn decoded(kind: &str, bytes: &[u8]) -> Value {
+    let kind = GroupVersionKind::new("", "v1", kind);
+    codec::protobuf_decode(builtin::kind_schema, &kind, bytes).unwrap().1
+}
+
+/// The events of a watch in protobuf, as JSON.
+fn decoded_events(mut bytes: &[u8]) -> Vec<Value> {
+    let mut events = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let (frame, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        // Type, then the object in two messages, each with its length.
+        let (kind, object) = frame[2..].split_at(usize::from(frame[1]));
+        let start = object.windows(4).position(|w| w == codec::MAGIC).unwrap();
+        let object = decoded("", &object[start..]);
+        events.push(json!({"type": String::from_utf8_lossy(kind), "object": object}));
+        bytes = rest;
+    }
+    events
+}
+
+#[tokio::test]
+async fn every_encoding_says_the_same() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    let text = "a \"quoted\"\nline \u{1} \\ é 😀";
+    for name in ["a", "b"] {
+        let labels = json!({"a": "b"});
+        let data = json!({"text": text, "empty": "", "long": "x".repeat(300)});
+        let annotations = json!({"note": text});
+        client
+            .post(
+                CONFIG_MAPS,
+                json!({"metadata": {"name": name, "labels": labels, "annotations": annotations}, "data": data}),
+            )
+            .await;
+    }
+    client.merge(&format!("{CONFIG_MAPS}/b"), json!({"metadata": {"labels": null}})).await;
+    let partial = |kind: &str, media: &str| format!("{media};as={kind};g=meta.k8s.io;v=v1");
+    let one = format!("{CONFIG_MAPS}/a");
+    for (path, form) in [
+        (one.as_str(), ""),
+        (CONFIG_MAPS, ""),
+        (one.as_str(), "PartialObjectMetadata"),
+        (CONFIG_MAPS, "PartialObjectMetadataList"),
+    ] {
+        let accept = |media: &str| if form.is_empty() { media.to_owned() } else { partial(form, media) };
+        let (code, _, json) = client.raw("GET", path, &[("accept", &accept("application/json"))], b"").await;
+        assert_eq!(code, 200);
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        let (_, headers, proto) = client.raw("GET", path, &[("accept", &accept(PROTOBUF))], b"").await;
+        assert_eq!(headers["content-type"], PROTOBUF);
+        let mut proto = decoded("", &proto);
+        // Items of a list carry their kind in JSON only where Go writes it.
+        let items = proto.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten();
+        for item in items.filter(|_| !form.is_empty()) {
+            item["kind"] = json!("PartialObjectMetadata");
+            item["apiVersion"] = json!("meta.k8s.io/v1");
+        }
+        assert_eq!(proto, json, "{path} {form}");
+        assert_eq!(json.get("data").is_some(), path == one && form.is_empty());
+    }
+    for form in ["", "PartialObjectMetadata"] {
+        let accept = |media: &str| if form.is_empty() { media.to_owned() } else { partial(form, media) };
+        let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion=1&labelSelector=a%3Db&timeoutSeconds=1");
+        let (_, _, json) = client.raw("GET", &path, &[("accept", &accept("application/json"))], b"").await;
+        let json: Vec<Value> =
+            json.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
+        let kinds: Vec<&str> = json.iter().map(|e| e["type"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["ADDED", "ADDED", "DELETED"]);
+        let (_, _, proto) = client.raw("GET", &path, &[("accept", &accept(PROTOBUF))], b"").await;
+        assert_eq!(decoded_events(&proto), json);
+    }
+}
+
+#[tokio::test]
+async fn watchers_of_one_change_get_it_in_their_own_form_and_selection() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    let everything = format!("{CONFIG_MAPS}?watch=1");
+    let mut watches = Vec::new();
+    for path in [&everything, &everything, &format!("{everything}&labelSelector=x%3Dy")] {
+        watches.push(server.connect(TENANT).await.watch(path).await);
+    }
+    let mut others = server.connect(TenantId::from_bytes([2; 16])).await;
+    others.post("/api/v1/namespaces", json!({"metadata": {"name": "default"}})).await;
+    watches.push(others.watch(&everything).await);
+    client.post(CONFIG_MAPS, json!({"metadata": {"name": "a", "labels": {"x": "y"}}})).await;
+    client.merge(&format!("{CONFIG_MAPS}/a"), json!({"metadata": {"labels": {"x": "z"}}})).await;
+    let mut others = server.connect(TenantId::from_bytes([2; 16])).await;
+    others.post(CONFIG_MAPS, config_map("theirs")).await;
+    let mut brief = async |i: usize| {
+        let event = watches[i].next().await.unwrap();
+        let (kind, meta) = (&event["type"], &event["object"]["metadata"]);
+        format!("{kind} {} {}", meta["name"], meta["labels"]["x"]).replace('"', "")
+    };
+    for i in [0, 1] {
+        assert_eq!((brief(i).await.as_str(), brief(i).await.as_str()), ("ADDED a y", "MODIFIED a z"));
+    }
+    assert_eq!((brief(2).await.as_str(), brief(2).await.as_str()), ("ADDED a y", "DELETED a y"));
+    assert_eq!(brief(3).await, "ADDED theirs null");
 }

@@ -9,6 +9,7 @@ mod path;
 mod proto_read;
 mod proto_write;
 mod protobuf;
+mod scan;
 mod syntax;
 mod yaml;
 mod yaml_write;
@@ -19,8 +20,10 @@ pub use canonical::{Canonical, cannot_be_handled, canonicalise, decode_json};
 pub use proto_read::ProtobufError;
 pub use protobuf::{
     MAGIC, Unknown, has_protobuf, protobuf_decode, protobuf_decode_raw, protobuf_encode, protobuf_encode_list,
-    protobuf_encode_raw, protobuf_envelope, protobuf_watch_frame, unregistered,
+    protobuf_encode_raw, protobuf_envelope, protobuf_list_item, protobuf_watch_frame, unregistered,
 };
+pub use scan::Malformed;
+pub(crate) use scan::Scan;
 
 use crate::status::ApiError;
 

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::proto_read::{ProtobufError, Raw, Reader, structure};
+use super::scan::{Malformed, Scan};
 use super::{Limits, cannot_be_handled, proto_write, unrecognised};
 use crate::gvk::GroupVersionKind;
 use crate::schema::KindSchema;
@@ -119,52 +120,87 @@ pub fn protobuf_decode_raw(schema: &KindSchema, bytes: &[u8]) -> Result<Value, P
     Ok(Value::Object(object))
 }
 
-/// Encodes a canonical object with its envelope.
-pub fn protobuf_encode(schema: &KindSchema, kind: &GroupVersionKind, value: &Value, out: &mut Vec<u8>) {
-    envelope(kind, out, |out| protobuf_encode_raw(schema, value, out));
+/// Encodes an object with its envelope. `json` is canonical and has no spaces between its tokens, as the store has it.
+///
+/// # Errors
+/// [`Malformed`] for what is no such JSON; what was written until then stays.
+pub fn protobuf_encode(
+    schema: &KindSchema,
+    kind: &GroupVersionKind,
+    json: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    envelope(kind, out, |out| protobuf_encode_raw(schema, json, out))
 }
 
-/// Encodes a canonical object without an envelope.
-pub fn protobuf_encode_raw(schema: &KindSchema, value: &Value, out: &mut Vec<u8>) {
-    if let Some(object) = value.as_object() {
-        proto_write::structure(&schema.schema, schema.root(), object, out);
-    }
+/// Encodes an object without an envelope.
+///
+/// # Errors
+/// As [`protobuf_encode`].
+pub fn protobuf_encode_raw(schema: &KindSchema, json: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let mut json = Scan::new(json);
+    proto_write::structure(&schema.schema, schema.root(), &mut json, out)?;
+    if json.rest().is_empty() { Ok(()) } else { Err(Malformed) }
 }
 
-fn envelope(kind: &GroupVersionKind, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+fn envelope(
+    kind: &GroupVersionKind,
+    out: &mut Vec<u8>,
+    content: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     out.extend_from_slice(MAGIC);
     proto_write::message(1, out, |out| {
         proto_write::text(1, &kind.api_version(), out);
         proto_write::text(2, &kind.kind, out);
-    });
-    proto_write::message(2, out, content);
+        Ok(())
+    })?;
+    proto_write::message(2, out, content)?;
     // Content encoding and type: none, as Go writes them.
     proto_write::text(3, "", out);
     proto_write::text(4, "", out);
+    Ok(())
 }
 
-/// Writes a list in its envelope, one item after the other. `items` gets a function that writes an item: the schema of
-/// the item and its value.
+/// Writes a list in its envelope. `items` writes the items, one after the other, with [`protobuf_list_item`].
+///
+/// # Errors
+/// As [`protobuf_encode`].
 pub fn protobuf_encode_list(
     list_kind: &GroupVersionKind,
     list_meta: &KindSchema,
-    metadata: &Value,
+    metadata: &[u8],
     out: &mut Vec<u8>,
-    items: impl FnOnce(&mut dyn FnMut(&KindSchema, &Value)),
-) {
+    items: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     envelope(list_kind, out, |out| {
-        proto_write::message(1, out, |out| protobuf_encode_raw(list_meta, metadata, out));
-        items(&mut |schema, value| proto_write::message(2, out, |out| protobuf_encode_raw(schema, value, out)));
-    });
+        proto_write::message(1, out, |out| protobuf_encode_raw(list_meta, metadata, out))?;
+        items(out)
+    })
 }
 
-/// Writes a watch frame: four bytes of length and a `WatchEvent` of this type (`ADDED`, ...) around an object that is
-/// encoded with its envelope.
-pub fn protobuf_watch_frame(event: &str, object: &[u8], out: &mut Vec<u8>) {
+/// Writes an item of a list.
+///
+/// # Errors
+/// As [`protobuf_encode`].
+pub fn protobuf_list_item(schema: &KindSchema, json: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    proto_write::message(2, out, |out| protobuf_encode_raw(schema, json, out))
+}
+
+/// Writes a watch frame: four bytes of length and a `WatchEvent` of this type (`ADDED`, ...) around what `object` writes,
+/// which is encoded with its envelope.
+///
+/// # Errors
+/// As [`protobuf_encode`].
+pub fn protobuf_watch_frame(
+    event: &str,
+    out: &mut Vec<u8>,
+    object: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     proto_write::text(1, event, out);
-    proto_write::message(2, out, |out| proto_write::bytes(1, object, out));
+    proto_write::message(2, out, |out| proto_write::message(1, out, object))?;
     let length = (out.len() - start - 4) as u32;
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }

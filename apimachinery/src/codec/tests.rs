@@ -390,7 +390,7 @@ fn every_kind_reads_and_writes_as_in_go() {
                 failures.push(format!("{gvk:?}: protobuf {decoded} is not {want}"));
             }
             let mut again = Vec::new();
-            protobuf_encode_raw(&schema, &decoded, &mut again);
+            protobuf_encode_raw(&schema, decoded.to_string().as_bytes(), &mut again).unwrap();
             if protobuf_decode_raw(&schema, &again).unwrap() != *want {
                 failures.push(format!("{gvk:?}: own protobuf differs"));
             }
@@ -418,16 +418,49 @@ fn pod() -> (KindSchema, GroupVersionKind, Value) {
 fn protobuf_goes_through_its_envelope() {
     let (schema, kind, mut value) = pod();
     let mut bytes = Vec::new();
-    protobuf_encode(&schema, &kind, &value, &mut bytes);
+    protobuf_encode(&schema, &kind, value.to_string().as_bytes(), &mut bytes).unwrap();
     let decoded = protobuf_decode(builtin::kind_schema, &kind, &bytes).unwrap();
     value["apiVersion"] = json!("v1");
     value["kind"] = json!("Pod");
-    assert_eq!(decoded, (kind.clone(), value));
+    assert_eq!(decoded, (kind.clone(), value.clone()));
     let mut frame = Vec::new();
-    protobuf_watch_frame("ADDED", &bytes, &mut frame);
+    let write = |out: &mut Vec<u8>| protobuf_encode(&schema, &kind, value.to_string().as_bytes(), out);
+    protobuf_watch_frame("ADDED", &mut frame, write).unwrap();
     assert_eq!(u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize, frame.len() - 4);
     let event = builtin::kind_schema(&GroupVersionKind::new("meta.k8s.io", "v1", "WatchEvent")).unwrap();
     assert!(protobuf_decode_raw(&event, &frame[4..]).is_err(), "the object of a frame is no JSON");
+}
+
+#[test]
+fn protobuf_is_written_from_any_json_of_the_server() {
+    let (schema, _) = schema("", "v1", "ConfigMap");
+    let text: String = (0..0x500).filter_map(char::from_u32).chain(['\u{ffff}', '😀']).collect();
+    for data in [json!({"a": text, "": "", "b\"\n": "\\"}), json!({"long": "x".repeat(20_000)}), json!({})] {
+        let value = json!({"metadata": {"annotations": data}, "binaryData": {"a": "aGk="}, "data": data, "immutable": true, "unknown": [{"a": ["]", 1, null]}]});
+        let mut out = Vec::new();
+        protobuf_encode_raw(&schema, value.to_string().as_bytes(), &mut out).unwrap();
+        let decoded = protobuf_decode_raw(&schema, &out).unwrap();
+        let or_null = |value: &Value| if *value == json!({}) { Value::Null } else { value.clone() };
+        assert_eq!(decoded["data"], or_null(&data));
+        assert_eq!(decoded["metadata"]["annotations"], or_null(&data));
+        assert_eq!((&decoded["binaryData"], &decoded["immutable"]), (&json!({"a": "aGk="}), &json!(true)));
+    }
+}
+
+#[test]
+fn what_is_no_json_of_the_server_is_refused_without_harm() {
+    let (schema, _, value) = pod();
+    let json = value.to_string();
+    for end in 0..json.len() {
+        assert_eq!(protobuf_encode_raw(&schema, &json.as_bytes()[..end], &mut Vec::new()), Err(Malformed));
+        let mut flipped = json.clone().into_bytes();
+        flipped[end] ^= 0x15;
+        let _ = protobuf_encode_raw(&schema, &flipped, &mut Vec::new());
+    }
+    for bad in ["", "{", "{\"a\"", "{\"spec\":}", "{\"metadata\":{\"name\":\"\\", "{} ", "{\"a\" : 1}", "]"] {
+        assert_eq!(protobuf_encode_raw(&schema, bad.as_bytes(), &mut Vec::new()), Err(Malformed), "{bad}");
+    }
+    assert_eq!(protobuf_encode_raw(&schema, &b"[".repeat(1_000_000), &mut Vec::new()), Err(Malformed));
 }
 
 #[test]
@@ -436,10 +469,11 @@ fn protobuf_lists_are_written_item_by_item() {
     let list = GroupVersionKind::new("", "v1", "PodList");
     let meta = builtin::list_meta();
     let mut bytes = Vec::new();
-    protobuf_encode_list(&list, &meta, &json!({"resourceVersion": "7"}), &mut bytes, |item| {
-        item(&schema, &value);
-        item(&schema, &value);
-    });
+    protobuf_encode_list(&list, &meta, br#"{"resourceVersion":"7"}"#, &mut bytes, |out| {
+        protobuf_list_item(&schema, value.to_string().as_bytes(), out)?;
+        protobuf_list_item(&schema, value.to_string().as_bytes(), out)
+    })
+    .unwrap();
     let (_, decoded) = protobuf_decode(builtin::kind_schema, &list, &bytes).unwrap();
     assert_eq!(decoded["items"], json!([value, value]));
     assert_eq!(decoded["metadata"], json!({"resourceVersion": "7"}));
@@ -449,7 +483,7 @@ fn protobuf_lists_are_written_item_by_item() {
 fn hostile_protobuf_is_refused_without_harm() {
     let (schema, kind, value) = pod();
     let mut bytes = Vec::new();
-    protobuf_encode(&schema, &kind, &value, &mut bytes);
+    protobuf_encode(&schema, &kind, value.to_string().as_bytes(), &mut bytes).unwrap();
     for end in 0..bytes.len() {
         let _ = protobuf_decode(builtin::kind_schema, &kind, &bytes[..end]);
         let mut flipped = bytes.clone();
@@ -461,12 +495,12 @@ fn hostile_protobuf_is_refused_without_harm() {
     let mut nested = Vec::new();
     for _ in 0..2000 {
         let mut outer = Vec::new();
-        super::proto_write::message(29, &mut outer, |out| out.extend_from_slice(&nested));
+        super::proto_write::bytes(29, &nested, &mut outer);
         nested = outer;
     }
     for number in [1, 1, 7, 2] {
         let mut outer = Vec::new();
-        super::proto_write::message(number, &mut outer, |out| out.extend_from_slice(&nested));
+        super::proto_write::bytes(number, &nested, &mut outer);
         nested = outer;
     }
     let _ = protobuf_decode_raw(&crd, &nested);

@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 pub use field::{FieldSelector, FieldTerm};
 
-use crate::envelope::Stored;
+use crate::envelope::{Pairs, Stored};
 use crate::field::{Errors, Path, quote};
 use crate::rules::names;
 use crate::status::ApiError;
@@ -147,7 +147,12 @@ impl LabelSelector {
 
     /// Whether a stored object matches; its body is not decoded.
     pub fn matches_stored(&self, stored: &Stored) -> bool {
-        self.is_empty() || self.matches(|key| stored.label(key))
+        self.is_empty() || self.matches_pairs(stored.labels())
+    }
+
+    /// Whether labels of an envelope match.
+    pub fn matches_pairs(&self, labels: Pairs<'_>) -> bool {
+        self.matches(|key| labels.value(key))
     }
 
     /// Whether a map of labels matches.

@@ -21,6 +21,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 const HEADERS_MAX: u32 = 1024 * 1024;
+/// How much may wait in memory for a client that reads a stream of HTTP/2 slowly.
+const SEND_BUFFER: usize = 128 * 1024;
 
 /// Serves a connection whose handshake is done. Returns when it is closed; when the server stops, requests that have
 /// begun are finished first.
@@ -31,7 +33,8 @@ where
     let stop = shared.stop.clone();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (shared, origin) = (Arc::clone(&shared), Arc::clone(&origin));
-        async move { Ok::<_, Infallible>(super::handle(shared, origin, request.map(Body::new)).await) }
+        // In a box that goes with the answer: a watch would keep the room of all that a request may need.
+        Box::pin(async move { Ok::<_, Infallible>(super::handle(shared, origin, request.map(Body::new)).await) })
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(true);
@@ -40,6 +43,7 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADERS_MAX)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);

@@ -199,7 +199,7 @@ async fn watch(exchange: Exchange, call: Call) -> Result<Response<Body>, ApiErro
             () = closing.cancelled() => {}
         }
     };
-    let stream = crate::watch::watch(registry, call, query, encoder, end).await?;
+    let stream = crate::watch::watch(registry, Arc::clone(&shared.frames), call, query, encoder, end).await?;
     let stream = futures::StreamExt::map(stream, move |frame| {
         // What must live as long as the watch: its count, and the tenant.
         let _held = (&gauge, &entry);

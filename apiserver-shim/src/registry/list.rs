@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apimachinery::envelope::Selectable;
 use apimachinery::field::{Errors, Path};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::rules::Rules;
@@ -183,8 +184,8 @@ impl ListQuery {
     }
 
     /// Whether an object of these labels and fields is asked for.
-    pub fn selects(&self, rules: &dyn Rules, record_name: &str, live: &Live) -> bool {
-        if !self.labels.is_empty() && !self.labels.matches_stored(&live.stored) {
+    pub fn selects(&self, rules: &dyn Rules, record_name: &str, object: Selectable<'_>) -> bool {
+        if !self.labels.is_empty() && !self.labels.matches_pairs(object.labels) {
             return false;
         }
         if self.fields.is_empty() {
@@ -194,7 +195,7 @@ impl ListQuery {
         self.fields.matches(|label| match rules.field_label(label).unwrap_or(label) {
             "metadata.name" => Some(name),
             "metadata.namespace" => Some(namespace),
-            field => live.stored.field(field),
+            field => object.fields.value(field),
         })
     }
 
@@ -247,6 +248,7 @@ impl Registry {
         }
         let mut items = Vec::new();
         let mut at = at;
+        let all = query.selects_all();
         loop {
             let limit = if query.limit == 0 { 0 } else { query.limit.saturating_sub(items.len()).max(1) };
             let range = RangeQuery { prefix: prefix.clone(), start: start.clone(), at, limit };
@@ -258,10 +260,8 @@ impl Registry {
             at = Some(range.revision);
             let last = range.records.last().map(|r: &Record| r.name.clone());
             for record in range.records {
-                let name = record.name.clone();
-                let live = Live::from_record(&kind, record)?;
-                if query.selects(rules, &name, &live) {
-                    items.push(live);
+                if all || query.selects(rules, &record.name, selectable(&record)?) {
+                    items.push(Live::from_record(&kind, record)?);
                 }
             }
             let Some(last) = last.filter(|_| range.remaining > 0) else {
@@ -294,9 +294,8 @@ impl Registry {
         let mut at = revision;
         if let Some(record) = found {
             at = at.max(record.revision);
-            let live = Live::from_record(kind, record)?;
-            if query.selects(rules_of(&call.resource), &key.name, &live) {
-                items.push(live);
+            if query.selects(rules_of(&call.resource), &key.name, selectable(&record)?) {
+                items.push(Live::from_record(kind, record)?);
             }
         }
         Ok(Listing { items, revision: at, continue_token: String::new(), remaining: None })
@@ -351,6 +350,10 @@ impl Registry {
             Err(_) => Err(future_error(wanted, self.store.revision())),
         }
     }
+}
+
+fn selectable(record: &Record) -> Result<Selectable<'_>, ApiError> {
+    Selectable::of(&record.value).map_err(ApiError::internal)
 }
 
 /// A `resourceVersion` of a list.

@@ -1,9 +1,11 @@
 //! Watches: cursors over the change log, written to clients as they read.
 //!
 //! Nothing is queued for a watcher: it holds a place in shared history and takes the next change when its connection
-//! can carry more. One that is slow falls behind and costs nothing, until its place is no longer held.
+//! can carry more. One that is slow falls behind and costs nothing, until its place is no longer held. Which changes are
+//! its events is read off the envelopes; what an event looks like is written once for all watchers that want it so.
 
 mod event;
+mod frames;
 mod source;
 
 use std::convert::Infallible;
@@ -12,10 +14,12 @@ use std::time::Duration;
 
 use apimachinery::status::ApiError;
 use bytes::Bytes;
+use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt};
 use rand::Rng;
 
 pub(crate) use event::EventKind;
+pub(crate) use frames::Frames;
 
 use crate::encode::WatchEncoder;
 use crate::registry::{Call, ListQuery, Registry};
@@ -30,6 +34,7 @@ const DEFAULT_LIFE: Duration = Duration::from_secs(1800);
 /// 400 or 504 for a revision that can't be watched from; one that is too old becomes an error event in the stream.
 pub(crate) async fn watch(
     registry: Arc<Registry>,
+    frames: Arc<Frames>,
     call: Call,
     query: ListQuery,
     encoder: WatchEncoder,
@@ -39,16 +44,17 @@ pub(crate) async fn watch(
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         _ => DEFAULT_LIFE + DEFAULT_LIFE.mul_f64(rand::rng().random::<f64>()),
     };
-    let end = async move {
+    // Asked again only when it was woken, not with every event.
+    let mut end = FuturesUnordered::from_iter([async move {
         tokio::select! {
             () = end => {}
             () = tokio::time::sleep(life) => {}
         }
-    };
-    let source = Source::begin(registry, call, query, encoder).await?;
+    }]);
+    let source = Box::new(Source::begin(registry, frames, call, query, encoder).await?);
     let frames = futures::stream::unfold(source, |mut source| async move {
         let frame = source.next().await?;
         Some((Ok(frame), source))
     });
-    Ok(frames.take_until(Box::pin(end)))
+    Ok(frames.take_until(Box::pin(async move { end.next().await })))
 }

@@ -1,19 +1,21 @@
 //! Where a watcher's events come from: the state it begins with, then the change log.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apimachinery::envelope::Stored;
+use apimachinery::envelope::{Selectable, Stored};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::rules::Rules;
 use apimachinery::status::ApiError;
 use bytes::{Bytes, BytesMut};
 use smol_str::SmolStr;
 use store::{Change, Cursor, RangeQuery, Record, Revision, Scope, StoreError};
+use tokio::time::{Instant, Sleep};
 
-use super::EventKind;
-use crate::encode::WatchEncoder;
+use super::{EventKind, Frames};
+use crate::encode::{Form, WatchEncoder};
 use crate::registry::{Call, ListQuery, Live, Registry, parse_revision_at, place, rules_of, store_error};
 
 /// How many objects of the initial state are read at once.
@@ -22,12 +24,17 @@ const INITIAL_PAGE: usize = 256;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 /// How much is written at once when many events wait.
 const FRAME: usize = 64 * 1024;
+/// A watcher for which at least so many changes wait is behind: it is not waited for more, and others get their turn.
+const BEHIND: usize = 256;
 
 pub(super) struct Source {
     registry: Arc<Registry>,
+    frames: Arc<Frames>,
     call: Call,
     query: ListQuery,
     encoder: WatchEncoder,
+    /// Set if other watchers get the same bytes.
+    form: Option<Form>,
     kind: Arc<GroupVersionKind>,
     rules: &'static dyn Rules,
     prefix: SmolStr,
@@ -35,13 +42,47 @@ pub(super) struct Source {
     initial: Option<Initial>,
     /// `None` once the watch is over.
     cursor: Option<Box<dyn Cursor>>,
-    waiting: VecDeque<Arc<Change>>,
+    /// Changes that are events of this watcher.
+    waiting: VecDeque<(EventKind, Arc<Change>)>,
+    /// Whether the cursor may have changes without waiting.
+    behind: bool,
     /// The revision the client knows.
     told: Revision,
     from: Revision,
-    next_bookmark: tokio::time::Instant,
+    /// When the next bookmark is due, if the client wants some.
+    bookmark: Option<Pin<Box<Sleep>>>,
     /// Why the watch is over before it began.
     failure: Option<ApiError>,
+}
+
+/// What is written to the client at once: one event as it is shared, or several.
+#[derive(Default)]
+struct Output {
+    one: Bytes,
+    many: BytesMut,
+}
+
+impl Output {
+    fn push(&mut self, frame: Bytes) {
+        if self.is_empty() {
+            self.one = frame;
+            return;
+        }
+        self.many.extend_from_slice(&std::mem::take(&mut self.one));
+        self.many.extend_from_slice(&frame);
+    }
+
+    fn len(&self) -> usize {
+        self.one.len() + self.many.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.one.is_empty() { self.many.freeze() } else { self.one }
+    }
 }
 
 struct Initial {
@@ -53,6 +94,7 @@ struct Initial {
 impl Source {
     pub(super) async fn begin(
         registry: Arc<Registry>,
+        frames: Arc<Frames>,
         call: Call,
         query: ListQuery,
         encoder: WatchEncoder,
@@ -78,11 +120,14 @@ impl Source {
             initial: from_state.then(|| Initial { at: present, start: SmolStr::default(), bookmark: query.bookmarks }),
             cursor: None,
             waiting: VecDeque::new(),
+            behind: true,
             told: from,
             from,
-            next_bookmark: tokio::time::Instant::now() + BOOKMARK_EVERY,
+            bookmark: query.bookmarks.then(|| Box::pin(tokio::time::sleep(BOOKMARK_EVERY))),
             failure: None,
+            form: encoder.form(),
             registry,
+            frames,
             call,
             query,
             encoder,
@@ -97,23 +142,23 @@ impl Source {
 
     /// The next bytes for the client; `None` ends the watch.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
-        let mut out = BytesMut::new();
+        let mut out = Output::default();
         loop {
             if let Err(error) = self.fill(&mut out).await {
-                self.encoder.error(&error, &mut out);
+                out.push(self.encoder.error(&error).into());
                 self.cursor = None;
                 self.initial = None;
                 self.waiting.clear();
-                return Some(out.freeze());
+                return Some(out.into_bytes());
             }
             if !out.is_empty() {
-                return Some(out.freeze());
+                return Some(out.into_bytes());
             }
             self.cursor.as_ref()?;
         }
     }
 
-    async fn fill(&mut self, out: &mut BytesMut) -> Result<(), ApiError> {
+    async fn fill(&mut self, out: &mut Output) -> Result<(), ApiError> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
@@ -121,42 +166,78 @@ impl Source {
             self.initial = self.tell_state(initial, out).await?;
             return Ok(());
         }
-        while let Some(change) = self.waiting.pop_front() {
-            self.tell_change(&change, out)?;
-            if out.len() >= FRAME {
-                return Ok(());
-            }
-        }
-        let Some(cursor) = &mut self.cursor else { return Ok(()) };
-        let ready = cursor.poll_now().map_err(|e| too_old(&e))?;
-        if !ready.is_empty() {
-            self.waiting.extend(ready);
-            return Ok(());
-        }
-        if !out.is_empty() {
-            return Ok(());
-        }
-        if !self.query.bookmarks {
-            let changes = cursor.next().await.map_err(|e| too_old(&e))?;
-            self.waiting.extend(changes);
-            return Ok(());
-        }
-        tokio::select! {
-            changes = cursor.next() => self.waiting.extend(changes.map_err(|e| too_old(&e))?),
-            () = tokio::time::sleep_until(self.next_bookmark) => {
-                let seen = cursor.revision();
-                self.next_bookmark = tokio::time::Instant::now() + BOOKMARK_EVERY;
-                if seen > self.told {
-                    self.told = seen;
-                    self.encoder.bookmark(seen, false, out);
+        loop {
+            while let Some((kind, change)) = self.waiting.pop_front() {
+                self.tell_change(kind, &change, out)?;
+                if out.len() >= FRAME {
+                    return Ok(());
                 }
             }
+            if !self.behind {
+                break;
+            }
+            self.look()?;
+            if self.waiting.is_empty() && out.is_empty() {
+                // There may be many changes that are nothing to this watcher: others have their turn meanwhile.
+                tokio::task::yield_now().await;
+            }
+        }
+        if out.is_empty() { self.wait(out).await } else { Ok(()) }
+    }
+
+    /// Takes from the log what is there and is an event of this watcher.
+    fn look(&mut self) -> Result<(), ApiError> {
+        let Self { cursor, query, rules, prefix, from, waiting, .. } = self;
+        let Some(cursor) = cursor else {
+            self.behind = false;
+            return Ok(());
+        };
+        let mut kinds = Vec::new();
+        let picked = cursor.poll_picked(&mut |change| {
+            let kind = event_kind(query, *rules, prefix, *from, change);
+            kinds.extend(kind);
+            kind.is_some()
+        });
+        match picked.map_err(|e| too_old(&e))? {
+            Some(changes) => waiting.extend(kinds.into_iter().zip(changes)),
+            None => self.behind = false,
         }
         Ok(())
     }
 
+    /// Waits for changes, or until a bookmark is due.
+    async fn wait(&mut self, out: &mut Output) -> Result<(), ApiError> {
+        let Self { cursor, bookmark, query, rules, prefix, from, waiting, .. } = self;
+        let Some(cursor) = cursor else { return Ok(()) };
+        let due = async {
+            match bookmark {
+                Some(bookmark) => bookmark.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
+        let changes = tokio::select! {
+            biased;
+            () = due => None,
+            changes = cursor.next() => Some(changes.map_err(|e| too_old(&e))?),
+        };
+        let Some(changes) = changes else {
+            let seen = cursor.revision();
+            if let Some(bookmark) = bookmark {
+                bookmark.as_mut().reset(Instant::now() + BOOKMARK_EVERY);
+            }
+            if seen > self.told {
+                self.told = seen;
+                self.tell_bookmark(seen, false, out);
+            }
+            return Ok(());
+        };
+        self.behind = changes.len() >= BEHIND;
+        waiting.extend(changes.into_iter().filter_map(|c| Some((event_kind(query, *rules, prefix, *from, &c)?, c))));
+        Ok(())
+    }
+
     /// Tells a page of the state that the watch begins with.
-    async fn tell_state(&mut self, initial: Initial, out: &mut BytesMut) -> Result<Option<Initial>, ApiError> {
+    async fn tell_state(&mut self, initial: Initial, out: &mut Output) -> Result<Option<Initial>, ApiError> {
         let collection = place::collection(self.call.tenant, &self.call.resource.group_resource());
         let query = RangeQuery {
             prefix: self.prefix.clone(),
@@ -168,15 +249,15 @@ impl Source {
         let last = range.records.last().map(|r| r.name.clone());
         for record in range.records {
             let Record { name, value, revision } = record;
-            if let Some(live) = self.selected(&name, Some((&value, revision)))? {
-                self.encoder.object(EventKind::Added, &live, revision, out)?;
+            if selected(&self.query, self.rules, &self.prefix, &name, &value) {
+                out.push(write(&mut self.encoder, &self.kind, EventKind::Added, &value, revision)?);
             }
         }
         match last {
             Some(last) if range.remaining > 0 => Ok(Some(Initial { start: format!("{last}\0").into(), ..initial })),
             _ => {
                 if initial.bookmark {
-                    self.encoder.bookmark(initial.at, true, out);
+                    self.tell_bookmark(initial.at, true, out);
                 }
                 self.told = initial.at;
                 Ok(None)
@@ -184,29 +265,70 @@ impl Source {
         }
     }
 
-    fn tell_change(&mut self, change: &Change, out: &mut BytesMut) -> Result<(), ApiError> {
-        if change.revision <= self.from {
-            return Ok(());
+    /// A bookmark is only a hint: one that can't be written is left out.
+    fn tell_bookmark(&mut self, revision: Revision, initial: bool, out: &mut Output) {
+        if let Ok(bookmark) = self.encoder.bookmark(revision, initial) {
+            out.push(bookmark.into());
         }
-        let name = change.key.name.as_str();
-        let before = self.selected(name, change.previous.as_ref().map(|(value, revision)| (value, *revision)))?;
-        let after = self.selected(name, change.value.as_ref().map(|value| (value, change.revision)))?;
-        let Some(kind) = EventKind::of(before.is_some(), after.is_some()) else { return Ok(()) };
+    }
+
+    fn tell_change(&mut self, kind: EventKind, change: &Change, out: &mut Output) -> Result<(), ApiError> {
         // What went away is told as it was, at the revision at which it went.
-        if let Some(live) = after.or(before) {
-            self.encoder.object(kind, &live, change.revision, out)?;
+        let value = match (kind, &change.previous) {
+            (EventKind::Deleted, Some((previous, _))) => Some(previous),
+            _ => change.value.as_ref(),
+        };
+        if let Some(value) = value {
+            out.push(self.event(kind, value, change.revision)?);
         }
         self.told = change.revision;
         Ok(())
     }
 
-    /// The object, if the watcher asks for it.
-    fn selected(&self, name: &str, value: Option<(&Bytes, Revision)>) -> Result<Option<Live>, ApiError> {
-        let Some((value, revision)) = value.filter(|_| name.starts_with(self.prefix.as_str())) else { return Ok(None) };
-        let stored = Stored::from_bytes(value.clone()).map_err(ApiError::internal)?;
-        let live = Live { kind: Arc::clone(&self.kind), stored, revision };
-        Ok(self.query.selects(self.rules, name, &live).then_some(live))
+    /// An event as it is shared with other watchers.
+    fn event(&mut self, kind: EventKind, value: &Bytes, revision: Revision) -> Result<Bytes, ApiError> {
+        let Self { encoder, form, frames, call, kind: stored_as, .. } = self;
+        let mut write = || write(encoder, stored_as, kind, value, revision);
+        match form {
+            Some(form) => frames.get((call.tenant, revision, kind), form, write),
+            None => write(),
+        }
     }
+}
+
+fn write(
+    encoder: &mut WatchEncoder,
+    stored_as: &Arc<GroupVersionKind>,
+    kind: EventKind,
+    value: &Bytes,
+    revision: Revision,
+) -> Result<Bytes, ApiError> {
+    let stored = Stored::from_bytes(value.clone()).map_err(ApiError::internal)?;
+    let live = Live { kind: Arc::clone(stored_as), stored, revision };
+    encoder.object(kind, &live).map(Bytes::from)
+}
+
+/// What a change is to a watcher.
+fn event_kind(
+    query: &ListQuery,
+    rules: &dyn Rules,
+    prefix: &str,
+    from: Revision,
+    change: &Change,
+) -> Option<EventKind> {
+    if change.revision <= from {
+        return None;
+    }
+    let selected = |value: &Bytes| selected(query, rules, prefix, &change.key.name, value);
+    let before = change.previous.as_ref().is_some_and(|(value, _)| selected(value));
+    let after = change.value.as_ref().is_some_and(selected);
+    EventKind::of(before, after)
+}
+
+/// Whether a watcher asks for an object. What can't be read is selected: writing it tells what is wrong.
+fn selected(query: &ListQuery, rules: &dyn Rules, prefix: &str, name: &str, value: &[u8]) -> bool {
+    name.starts_with(prefix)
+        && (query.selects_all() || Selectable::of(value).map_or(true, |object| query.selects(rules, name, object)))
 }
 
 fn too_old(error: &StoreError) -> ApiError {

@@ -135,19 +135,36 @@ impl Place {
     }
 }
 
+/// The changes behind a position that are there and wanted, and the position behind all that were looked at; `None` if
+/// there are none.
+fn look(
+    shared: &Memory,
+    scope: &Scope,
+    topic: &Topic,
+    position: &mut Revision,
+    wanted: &mut dyn FnMut(&Change) -> bool,
+) -> Result<Option<Vec<Arc<Change>>>, StoreError> {
+    let state = shared.state.read();
+    if *position < topic.dropped.load(Ordering::Acquire) {
+        return Err(StoreError::Compacted { requested: *position, oldest: state.oldest });
+    }
+    let (changes, seen) = state.poll(scope, *position, wanted);
+    *position = seen;
+    Ok(changes)
+}
+
 #[async_trait]
 impl Cursor for Place {
     async fn next(&mut self) -> Result<Vec<Arc<Change>>, StoreError> {
+        let Self { shared, scope, topic, position } = self;
+        let topic = topic.as_deref().unwrap_or(&shared.topics.all);
         loop {
-            let topic = self.topic.clone();
-            let shared = self.shared.clone();
-            let mut woken = std::pin::pin!(topic.as_deref().unwrap_or(&shared.topics.all).wake.notified());
+            let mut woken = std::pin::pin!(topic.wake.notified());
             woken.as_mut().enable();
-            let changes = self.poll_now()?;
-            if !changes.is_empty() {
+            if let Some(changes) = look(shared, scope, topic, position, &mut |_| true)? {
                 return Ok(changes);
             }
-            if self.shared.is_closed() {
+            if shared.is_closed() {
                 return Err(StoreError::Unavailable { reason: "the store is closed".into(), maybe_committed: false });
             }
             woken.await;
@@ -155,13 +172,15 @@ impl Cursor for Place {
     }
 
     fn poll_now(&mut self) -> Result<Vec<Arc<Change>>, StoreError> {
-        let state = self.shared.state.read();
-        if self.position < self.topic().dropped.load(Ordering::Acquire) {
-            return Err(StoreError::Compacted { requested: self.position, oldest: state.oldest });
-        }
-        let (changes, position) = state.poll(&self.scope, self.position);
-        self.position = position;
-        Ok(changes)
+        Ok(self.poll_picked(&mut |_| true)?.unwrap_or_default())
+    }
+
+    fn poll_picked(
+        &mut self,
+        wanted: &mut (dyn FnMut(&Change) -> bool + Send),
+    ) -> Result<Option<Vec<Arc<Change>>>, StoreError> {
+        let Self { shared, scope, topic, position } = self;
+        look(shared, scope, topic.as_deref().unwrap_or(&shared.topics.all), position, wanted)
     }
 
     fn revision(&self) -> Revision {

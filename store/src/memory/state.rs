@@ -277,14 +277,20 @@ impl State {
         Ok(())
     }
 
-    /// The changes of a scope behind a position, whole transactions, and the position behind them.
-    pub(crate) fn poll(&self, scope: &Scope, position: Revision) -> (Vec<Arc<Change>>, Revision) {
+    /// The changes of a scope behind a position that `wanted` picks of whole transactions, and the position behind those;
+    /// `None` if there are no changes.
+    pub(crate) fn poll(
+        &self,
+        scope: &Scope,
+        position: Revision,
+        wanted: &mut dyn FnMut(&Change) -> bool,
+    ) -> (Option<Vec<Arc<Change>>>, Revision) {
         let log = match scope {
             Scope::All => Some(&self.log),
             Scope::Collection(id) => self.collection(id).and_then(|c| c.log.as_deref()),
         };
         let Some(log) = log.filter(|log| log.back().is_some_and(|last| last.revision > position)) else {
-            return (Vec::new(), self.revision);
+            return (None, self.revision);
         };
         let first = log.partition_point(|c| c.revision <= position);
         let mut end = (first + POLL).min(log.len());
@@ -292,7 +298,7 @@ impl State {
             end += 1;
         }
         let position = if end == log.len() { self.revision } else { log[end - 1].revision };
-        (log.range(first..end).cloned().collect(), position)
+        (Some(log.range(first..end).filter(|c| wanted(c)).cloned().collect()), position)
     }
 
     /// Whether a scope has no change behind a position.
