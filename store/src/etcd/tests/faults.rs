@@ -114,7 +114,7 @@ async fn nothing_is_lost_when_etcd_is_killed() {
     let from = store.revision();
     let ended = Arc::new(AtomicBool::new(false));
     let open = watch(&store, ended.clone());
-    let load = Load::start(&[store.clone()]);
+    let load = Load::start(std::slice::from_ref(&store));
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(400)).await;
         cluster.members[0].kill();
