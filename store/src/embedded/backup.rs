@@ -17,7 +17,7 @@ const AHEAD: Revision = 1_000_000_000;
 impl Embedded {
     /// Makes a store in an empty folder from a backup of all tenants, to be opened then. Its revisions begin far
     /// behind those of the backup: no client finds one that it knows under another meaning. All that held a revision
-    /// of the store before gets [`StoreError::Compacted`] and reads anew.
+    /// of the store before gets [`crate::StoreError::Compacted`] and reads anew.
     ///
     /// # Errors
     /// See [`RestoreError`].
