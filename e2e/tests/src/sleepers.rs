@@ -1,6 +1,6 @@
 //! The least that runs.
 
-/// A Deployment `name` of so many pods, labelled `app: name`, that sleep and end within a second.
+/// A Deployment `name` of so many pods, labelled `app: name`, that say `started`, sleep and end within a second.
 #[must_use]
 pub fn sleepers(name: &str, replicas: usize) -> String {
     format!(
@@ -15,7 +15,7 @@ spec:
     metadata: {{labels: {{app: {name}}}}}
     spec:
       terminationGracePeriodSeconds: 1
-      containers: [{{name: app, image: "docker.io/library/busybox:1", command: [sleep, "3600"]}}]
+      containers: [{{name: app, image: "docker.io/library/busybox:1", command: [sh, -c, "echo started; sleep 3600"]}}]
 "#
     )
 }

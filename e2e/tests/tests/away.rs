@@ -4,7 +4,7 @@
 
 use e2e::fault::{FrozenApi, server_kill};
 use e2e::marks::{host_namespace, uid};
-use e2e::{Cluster, Error, LIMIT, Tenant, must};
+use e2e::{Cluster, Error, LIMIT, Tenant, must, sleepers};
 
 /// Left out on simulated nodes (`make test` says so).
 mod real {
@@ -14,7 +14,7 @@ mod real {
     fn a_host_api_that_hangs_loses_nothing_and_the_tenants_api_answers() -> Result<(), Error> {
         let (tenant, host) = (Tenant::create("e2e-away")?, Cluster::host()?);
         let cluster = tenant.cluster();
-        cluster.apply("default", &workload("before", 1))?;
+        cluster.apply("default", &sleepers("before", 1))?;
         cluster.kubectl(&["rollout", "status", "deployment/before", "--timeout=90s"])?;
         cluster.kubectl(&["create", "service", "clusterip", "before", "--tcp=80"])?;
         let pod = cluster.kubectl(&["get", "pods", "--output", "jsonpath={.items[0].metadata.name}"])?;
@@ -36,7 +36,7 @@ mod real {
         let frozen = FrozenApi::new()?;
         cluster.kubectl(&["get", "pods,services,nodes", "--request-timeout=5s"])?;
         cluster.kubectl(&["create", "namespace", "meanwhile", "--request-timeout=5s"])?;
-        cluster.apply("default", &workload("meanwhile", 1))?;
+        cluster.apply("default", &sleepers("meanwhile", 1))?;
         cluster.kubectl(&["scale", "deployment/before", "--replicas=2", "--request-timeout=5s"])?;
         cluster.eventually("the tenant's own controllers go on", LIMIT, |cluster| {
             let pods = cluster.kubectl(&["get", "pods", "--output=name"])?;
@@ -93,24 +93,5 @@ mod real {
             let (below, above) = (services(host, &["--namespace", &namespace])?, services(cluster, &[])?);
             must("on the host", below == above, format!("host:\n{below}tenant:\n{above}"))
         })
-    }
-
-    fn workload(name: &str, replicas: usize) -> String {
-        format!(
-            r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - {{name: app, image: "docker.io/library/busybox:1", command: [sh, -c, "echo started; sleep 3600"]}}
-"#
-        )
     }
 }

@@ -14,7 +14,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::proto::{RangeRequest, RangeResponse, TxnRequest, TxnResponse, WATCH, WatchRequest, WatchResponse};
+use super::proto::{
+    RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse, WATCH, WatchRequest, WatchResponse,
+};
 use super::{Tls, proto};
 
 /// How long a member may take to accept a connection.
@@ -175,21 +177,24 @@ impl Client {
         Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
-        let (start, mut pauses) = (Instant::now(), Pauses::new());
-        loop {
-            match self.call(path, request.clone()).await {
-                Err(Failure::Away { .. }) if start.elapsed() < PATIENCE => pauses.wait().await,
-                answered => return answered,
-            }
-        }
+        self.repeat(path, request, |_| true).await
     }
 
     /// A transaction, which is done once at most: asked again only when it surely was not done.
     pub(crate) async fn transact(&self, request: TxnRequest) -> Result<TxnResponse, Failure> {
+        self.repeat(proto::TXN, request, |maybe| !maybe).await
+    }
+
+    /// Asks while etcd is away and what may have been done may be done again.
+    async fn repeat<Q, A>(&self, path: &'static str, request: Q, again: impl Fn(bool) -> bool) -> Result<A, Failure>
+    where
+        Q: Message + Clone + 'static,
+        A: Message + Default + 'static,
+    {
         let (start, mut pauses) = (Instant::now(), Pauses::new());
         loop {
-            match self.call(proto::TXN, request.clone()).await {
-                Err(Failure::Away { maybe: false, .. }) if start.elapsed() < PATIENCE => pauses.wait().await,
+            match self.call(path, request.clone()).await {
+                Err(Failure::Away { maybe, .. }) if again(maybe) && start.elapsed() < PATIENCE => pauses.wait().await,
                 answered => return answered,
             }
         }
@@ -250,6 +255,11 @@ impl Watch {
             Err(status) => Err(failure(&status)),
         }
     }
+}
+
+/// The header of an answer, without which no one knows what it is an answer of.
+pub(crate) fn header(header: Option<ResponseHeader>) -> Result<ResponseHeader, Failure> {
+    header.ok_or_else(|| Failure::Away { reason: "etcd answered without a header".to_owned(), maybe: true })
 }
 
 fn grpc(channel: Channel) -> Grpc<Channel> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Core;
-use super::client::{Failure, PATIENCE};
+use super::client::{Failure, PATIENCE, header};
 use super::proto::RangeRequest;
 use crate::{Revision, StoreError};
 
@@ -40,7 +40,7 @@ impl Core {
     /// The present revision of the cluster, and its id.
     pub(super) async fn present(&self) -> Result<(Revision, u64), Failure> {
         let request = RangeRequest { key: self.keys.purged(), count_only: true, ..RangeRequest::default() };
-        let header = self.client.range(request).await?.header.unwrap_or_default();
+        let header = header(self.client.range(request).await?.header)?;
         Ok((header.revision, header.cluster_id))
     }
 }

@@ -9,7 +9,7 @@ use apimachinery::tenant::TenantId;
 use bytes::Bytes;
 
 use super::Core;
-use super::client::{Client, Failure, PATIENCE, Pauses, Watch};
+use super::client::{Client, Failure, PATIENCE, Pauses, Watch, header};
 use super::keys::{Found, Keys};
 use super::proto::{
     self, Event, RangeRequest, RangeResponse, WatchAsk, WatchCreateRequest, WatchProgressRequest, WatchRequest,
@@ -50,7 +50,7 @@ impl From<Failure> for LoadError {
 pub(super) async fn load(client: &Client, keys: &Keys) -> Result<Loaded, LoadError> {
     loop {
         let now = RangeRequest { key: keys.purged(), count_only: true, ..RangeRequest::default() };
-        let header = client.range(now).await?.header.unwrap_or_default();
+        let header = header(client.range(now).await?.header)?;
         let oldest = oldest(client, keys).await?;
         match read(client, keys, oldest).await {
             Ok(state) => return Ok(Loaded { state, present: header.revision, cluster: header.cluster_id }),

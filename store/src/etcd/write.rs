@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Core;
-use super::client::{Failure, PATIENCE};
+use super::client::{Failure, PATIENCE, header};
 use super::keys::Keys;
 use super::proto::{
     self, Compare, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, RequestOp, Response, Target,
@@ -58,8 +58,9 @@ async fn answer(core: &Core, op: Op) {
 
 async fn commit(core: &Core, writes: &[Write]) -> Result<Revision, StoreError> {
     usable(core)?;
-    let answer = core.client.transact(request(&core.keys, writes)).await.map_err(|e| refusal(e, true))?;
-    let (revision, done) = outcome(writes, answer);
+    let mut answer = core.client.transact(request(&core.keys, writes)).await.map_err(|e| refusal(e, true))?;
+    let revision = header(answer.header.take()).map_err(|e| refusal(e, true))?.revision;
+    let done = outcome(writes, answer, revision);
     // So that who was answered finds it, or what was in its way, in the memory. It is durable even if that takes long,
     // and reads look for themselves.
     core.reach(revision, PATIENCE).await;
@@ -76,7 +77,7 @@ async fn purge(core: &Core, tenant: TenantId) -> Result<Revision, StoreError> {
     };
     // To purge twice is to purge.
     let answer: TxnResponse = core.client.insist(proto::TXN, request).await.map_err(|e| refusal(e, true))?;
-    let revision = answer.header.unwrap_or_default().revision;
+    let revision = header(answer.header).map_err(|e| refusal(e, true))?.revision;
     core.reach(revision, PATIENCE).await;
     Ok(revision)
 }
@@ -125,11 +126,10 @@ fn request(keys: &Keys, writes: &[Write]) -> TxnRequest {
     request
 }
 
-/// The revision at which etcd answered, and what it means for the writes.
-fn outcome(writes: &[Write], answer: TxnResponse) -> (Revision, Result<Revision, StoreError>) {
-    let revision = answer.header.unwrap_or_default().revision;
+/// What an answer at a revision means for the writes.
+fn outcome(writes: &[Write], answer: TxnResponse, revision: Revision) -> Result<Revision, StoreError> {
     if answer.succeeded {
-        return (revision, Ok(revision));
+        return Ok(revision);
     }
     let found = answer.responses.into_iter().map(|response| match response.response {
         Some(Response::Range(range)) => range.kvs.into_iter().next(),
@@ -137,7 +137,7 @@ fn outcome(writes: &[Write], answer: TxnResponse) -> (Revision, Result<Revision,
     });
     let conditional = writes.iter().enumerate().filter(|(_, write)| write.require != Precondition::None);
     let conflict = conditional.zip(found).find(|((_, write), found)| !holds(write.require, found.as_ref()));
-    let done = match conflict {
+    match conflict {
         Some(((index, write), found)) => Err(StoreError::Conflict {
             index,
             current: found.map(|kv| Record {
@@ -150,8 +150,7 @@ fn outcome(writes: &[Write], answer: TxnResponse) -> (Revision, Result<Revision,
             reason: "etcd refused a transaction whose conditions hold".to_owned(),
             maybe_committed: false,
         }),
-    };
-    (revision, done)
+    }
 }
 
 fn holds(require: Precondition, found: Option<&KeyValue>) -> bool {
