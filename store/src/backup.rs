@@ -1,5 +1,6 @@
-//! What is made of the backup of a tenant ([`Store::backup`](crate::Store::backup)), on any engine.
+//! What is made of a backup ([`Store::backup`](crate::Store::backup)), on any engine.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -8,10 +9,35 @@ use bytes::Bytes;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::memory::{snapshot, unavailable};
-use crate::{CollectionId, Key, OpenError, Precondition, Store, StoreError, Write};
+use crate::{CollectionId, Key, OpenError, Precondition, Revision, Store, StoreError, Write};
 
 /// Records that a restore has on their way at a time.
 const PENDING: usize = 256;
+
+/// What a backup holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The revision that it is the state at.
+    pub revision: Revision,
+    /// Tenants that have records in it; [`TenantId::SYSTEM`] is not counted.
+    pub tenants: usize,
+    /// Records of all of them, and of the server itself.
+    pub records: u64,
+}
+
+/// Reads a backup to its end and says what is in it.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] or [`io::ErrorKind::UnexpectedEof`] if it is not whole, or what `input` said.
+pub fn read_backup(input: &mut dyn Read) -> io::Result<Contents> {
+    let (mut tenants, mut records) = (HashSet::new(), 0);
+    let revision = snapshot::read(input, &mut |id, _, _, _| {
+        tenants.insert(id.tenant);
+        records += 1;
+    })?;
+    tenants.remove(&TenantId::SYSTEM);
+    Ok(Contents { revision, tenants: tenants.len(), records })
+}
 
 /// Why a backup was not restored.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ mod stats;
 #[cfg(test)]
 mod suite;
 
-pub use backup::{RestoreError, restore_tenant};
+pub use backup::{Contents, RestoreError, read_backup, restore_tenant};
 #[cfg(feature = "bench")]
 pub use embedded::BareLog;
 pub use embedded::{Embedded, OpenError, Options};
@@ -227,7 +227,7 @@ pub trait Store: Send + Sync + 'static {
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError>;
 
     /// Writes the present state to `out`, of one tenant or of all, and gives the revision that it is. Writes go on
-    /// meanwhile, compaction waits. What is made of it: [`restore_tenant`], [`Embedded::restore`].
+    /// meanwhile, compaction waits. What is made of it: [`read_backup`], [`restore_tenant`], [`Embedded::restore`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with what `out` said.

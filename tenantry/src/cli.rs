@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, LogFormat};
+use crate::config::{Config, ConfigError, DEFAULT_STORE, LogFormat};
 
 /// A Kubernetes API of its own for every tenant of a shared cluster.
 #[derive(Debug, Parser)]
@@ -21,6 +21,37 @@ pub struct Cli {
 pub enum Command {
     /// Serve virtual clusters
     Server(ServerArgs),
+    /// Write all that a running server holds to standard output
+    Backup(BackupArgs),
+    /// Make the store of a server that is stopped from a backup on standard input
+    Restore(RestoreArgs),
+}
+
+/// Flags of `tenantry backup`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "The backup holds the keys and Secrets of all virtual clusters: keep it as safe as the store.
+
+Examples:
+  tenantry backup > tenantry.backup
+  kubectl -n tenantry-system exec tenantry-0 -- tenantry backup > tenantry.backup")]
+pub struct BackupArgs {
+    /// Directory of the server's embedded store
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STORE)]
+    pub store_path: PathBuf,
+}
+
+/// Flags of `tenantry restore`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  tenantry restore < tenantry.backup
+  tenantry restore --store-path /tmp/tenantry --replace < tenantry.backup")]
+pub struct RestoreArgs {
+    /// Directory of the embedded store
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STORE)]
+    pub store_path: PathBuf,
+    /// Move the store that is there into its folder replaced-REVISION, instead of refusing
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// Flags of `tenantry server`. A flag wins over the configuration file.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+/// Where the embedded store lies if nothing else is said.
+pub const DEFAULT_STORE: &str = "/var/lib/tenantry";
+
 /// The configuration of `tenantry server`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -274,7 +277,7 @@ impl Etcd {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: PathBuf::from("/var/lib/tenantry"), etcd: None, history_seconds: 300 }
+        Self { path: PathBuf::from(DEFAULT_STORE), etcd: None, history_seconds: 300 }
     }
 }
 

@@ -1,6 +1,7 @@
-//! The program: configuration, the operator of `VirtualCluster` objects, the tenants' resolver, metrics, and the wiring
+//! The program: configuration, backups, the operator of `VirtualCluster` objects, the tenants' resolver, metrics, and the wiring
 //! of all roles into one process.
 
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod dns;

@@ -28,7 +28,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::dns::{Resolver, Upstreams, UpstreamsError};
 use crate::operator::{self, Operator};
 use crate::ops::{self, Ops};
-use crate::{host_facts, logging, store_metrics};
+use crate::{backup, host_facts, logging, store_metrics};
 
 /// How long what was begun may take when the program is told to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -124,6 +124,14 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
     let listeners = Listeners::new(acceptor, Arc::clone(&tenants), api.handler(), connections.clone(), stop.clone());
     tasks.spawn(listeners.run(api_listener, config.api.listen.ip()));
+    if config.store.etcd.is_none() {
+        match backup::listen(&config.store.path) {
+            Ok(listener) => {
+                tasks.spawn(backup::serve(listener, Arc::clone(&store), background.clone()));
+            }
+            Err(error) => tracing::warn!(%error, "no backups while running: no socket can be made in store.path"),
+        }
+    }
     tasks.spawn(keep_history(Arc::clone(&store), config.store.history_seconds, background.clone()));
 
     let controllers = {

@@ -128,7 +128,7 @@ impl Log {
                 disk.remove(&name).map_err(io(&name))?;
             } else if let Some(number) = name.strip_prefix("log-").and_then(|n| n.parse().ok()) {
                 segments.push(number);
-            } else if let Some(revision) = name.strip_prefix("snapshot-").and_then(|n| n.parse().ok()) {
+            } else if let Some(revision) = snapshot_revision(&name) {
                 snapshots.push(revision);
             }
         }
@@ -320,8 +320,7 @@ impl Log {
             }
         }
         for name in self.disk.list()? {
-            let revision: Option<Revision> = name.strip_prefix("snapshot-").and_then(|n| n.parse().ok());
-            if revision.is_some_and(|r| r < at) {
+            if snapshot_revision(&name).is_some_and(|r| r < at) {
                 self.disk.remove(&name)?;
             }
         }
@@ -335,6 +334,16 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// The file that holds the state at a revision.
 pub(crate) fn snapshot_name(at: Revision) -> String {
     format!("snapshot-{at:020}")
+}
+
+/// The revision of the state that a file holds.
+pub(crate) fn snapshot_revision(name: &str) -> Option<Revision> {
+    name.strip_prefix("snapshot-").and_then(|n| n.parse().ok())
+}
+
+/// Whether a file of this name holds a part of a store.
+pub(crate) fn is_part(name: &str) -> bool {
+    name.starts_with("log-") || name.starts_with("snapshot-")
 }
 
 fn segment_name(number: u64) -> String {

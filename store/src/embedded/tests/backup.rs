@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 
 use crate::embedded::*;
 use crate::suite::{collection, put};
-use crate::{RestoreError, restore_tenant};
+use crate::{RestoreError, read_backup, restore_tenant};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -55,7 +55,9 @@ async fn a_backup_is_the_state_at_its_revision_while_writes_go_on() {
     let (all, at) = backup(&*store, None).await;
     writer.await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    Embedded::restore(folder.path(), &mut &all[..]).unwrap();
+    let read = read_backup(&mut &all[..]).unwrap();
+    assert_eq!((read.revision, read.tenants), (at, 2));
+    assert_eq!(Embedded::restore(folder.path(), &mut &all[..], false).unwrap(), read);
     let restored = Embedded::open(folder.path(), Options::default()).unwrap();
     for id in &ids {
         assert_eq!(records(&restored, id, None).await, records(&*store, id, Some(at)).await);
@@ -65,8 +67,39 @@ async fn a_backup_is_the_state_at_its_revision_while_writes_go_on() {
     assert!(matches!(restored.follow(Scope::All, at), Err(StoreError::Compacted { .. })));
     assert!(restored.commit(vec![put(&ids[0], "new", "")]).await.unwrap() > restored.oldest());
     drop(restored);
-    let again = Embedded::restore(folder.path(), &mut &all[..]);
+    let again = Embedded::restore(folder.path(), &mut &all[..], false);
     assert!(matches!(again, Err(RestoreError::NotEmpty(_))));
+}
+
+#[tokio::test]
+async fn a_store_is_replaced_by_a_backup_and_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let pods = collection(1, "pods");
+    let store = Embedded::open(folder.path(), Options::default()).unwrap();
+    store.commit(vec![put(&pods, "a", "1")]).await.unwrap();
+    let (good, at) = backup(&store, None).await;
+    let good_records = records(&store, &pods, Some(at)).await;
+    store.commit(vec![put(&pods, "a", "2")]).await.unwrap();
+    let before = store.revision();
+    assert!(matches!(Embedded::restore(folder.path(), &mut &good[..], true), Err(RestoreError::Open(_))), "it is open");
+    store.close().await;
+    drop(store);
+    // What is no whole backup leaves the store as it was.
+    let cut = Embedded::restore(folder.path(), &mut &good[..good.len() - 1], true);
+    assert!(matches!(cut, Err(RestoreError::Backup(_))));
+    assert_eq!(Embedded::open(folder.path(), Options::default()).unwrap().revision(), before);
+    // As often as one likes, each time with revisions of its own.
+    let mut last = before;
+    for round in 1..=2 {
+        Embedded::restore(folder.path(), &mut &good[..], true).unwrap();
+        let store = Embedded::open(folder.path(), Options::default()).unwrap();
+        assert_eq!(records(&store, &pods, None).await, good_records);
+        assert!(store.revision() > last);
+        last = store.revision();
+        let aside = std::fs::read_dir(folder.path()).unwrap();
+        let aside = aside.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("replaced-"));
+        assert_eq!(aside.count(), round);
+    }
 }
 
 #[tokio::test]
