@@ -5,6 +5,8 @@
 
 mod common;
 mod cursor;
+mod heads;
+mod run;
 pub(crate) mod snapshot;
 mod state;
 mod table;

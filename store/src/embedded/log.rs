@@ -52,13 +52,22 @@ struct Sealed {
     last: Revision,
 }
 
-/// A segment as it lies on disk: what can be told of it without those before.
+/// Batches that are decoded before those before them are applied, at most.
+const AHEAD: usize = 16;
+
+/// What is found on disk, in order.
+enum Part {
+    Batch(Batch),
+    /// All of a segment's batches have come.
+    Segment(Segment),
+}
+
+/// A segment as it lies on disk, but for its batches: what can be told of it without those before.
 struct Segment {
     number: u64,
     size: u64,
     /// None if it has no head.
     nonce: Option<u64>,
-    batches: Vec<Batch>,
     /// Where the last whole frame ends.
     end: usize,
     /// The bytes of that frame.
@@ -70,25 +79,50 @@ struct Segment {
 }
 
 struct Batch {
+    segment: u64,
     at: usize,
     first: Revision,
     /// None if they are not well-formed.
     transactions: Option<Vec<Transaction>>,
 }
 
+impl Batch {
+    /// Does what it says, but for what is known already: a snapshot may have it.
+    fn apply(self, state: &mut State) -> Result<(), OpenError> {
+        let whole = self.transactions.filter(|_| self.first <= state.revision + 1);
+        let Some(transactions) = whole else {
+            return Err(OpenError::Corrupt { file: segment_name(self.segment), offset: self.at as u64 });
+        };
+        let known = usize::try_from(state.revision + 1 - self.first).unwrap_or(usize::MAX);
+        for transaction in transactions.iter().skip(known) {
+            state.apply(state.revision + 1, transaction);
+        }
+        Ok(())
+    }
+}
+
 impl Segment {
-    fn read(disk: &dyn Disk, number: u64) -> Result<Self, OpenError> {
+    /// Reads one; its batches are handed to `each` until that says no. The buffer is for its bytes.
+    fn read(
+        disk: &dyn Disk,
+        number: u64,
+        bytes: &mut Vec<u8>,
+        each: &mut dyn FnMut(Batch) -> bool,
+    ) -> Result<Self, OpenError> {
         let name = segment_name(number);
-        let mut bytes = Vec::new();
-        let read = disk.read(&name).and_then(|mut file| file.read_to_end(&mut bytes));
+        bytes.clear();
+        let read = disk.read(&name).and_then(|mut file| file.read_to_end(bytes));
         read.map_err(|source| OpenError::Io { file: name, source })?;
         let nonce = bytes.strip_prefix(MARK).and_then(|b| b.first_chunk::<8>()).map(|b| u64::from_le_bytes(*b));
-        let (mut batches, mut end, mut last_frame) = (Vec::new(), 0, 0);
+        let (mut end, mut last_frame) = (0, 0);
         let mut frame_beyond = false;
         if let Some(nonce) = nonce {
             (end, last_frame) = (HEAD, HEAD);
             while let Found::Frame(frame) = frame::find(&bytes[end..], nonce) {
-                batches.push(Batch { at: end, first: frame.first, transactions: frame::decode(&frame) });
+                let transactions = frame::decode(&frame);
+                if !each(Batch { segment: number, at: end, first: frame.first, transactions }) {
+                    break;
+                }
                 last_frame = end;
                 end += frame.size;
             }
@@ -99,7 +133,7 @@ impl Segment {
             frame_beyond = beyond.any(|i| matches!(frame::find(&bytes[i..], nonce), Found::Frame(_)));
         }
         let tail = bytes[last_frame..end].to_vec();
-        Ok(Self { number, size: bytes.len() as u64, nonce, batches, end, tail, dirty, frame_beyond })
+        Ok(Self { number, size: bytes.len() as u64, nonce, end, tail, dirty, frame_beyond })
     }
 }
 
@@ -169,36 +203,43 @@ impl Log {
         Ok((log, state, recovered))
     }
 
-    /// Takes what all segments say. One is read and decoded while the one before is applied.
+    /// Takes what all segments say. They are read and decoded on one thread and applied on another.
     fn load_all(&mut self, segments: &[u64], state: &mut State) -> Result<u64, OpenError> {
-        let (sender, receiver) = sync_channel(0);
+        let (sender, receiver) = sync_channel(AHEAD);
         let disk = self.disk.clone();
         // The receiver goes with this closure: a reader that is not listened to any more ends.
         std::thread::scope(move |scope| {
             let reader = std::thread::Builder::new().name("store-reader".into());
             let reading = reader.spawn_scoped(scope, move || {
+                let mut bytes = Vec::new();
                 for number in segments {
-                    let read = Segment::read(&*disk, *number);
+                    let batch = &mut |batch| sender.send(Ok(Part::Batch(batch))).is_ok();
+                    let read = Segment::read(&*disk, *number, &mut bytes, batch);
                     let failed = read.is_err();
-                    if sender.send(read).is_err() || failed {
+                    if sender.send(read.map(Part::Segment)).is_err() || failed {
                         return;
                     }
                 }
             });
             reading.map_err(|source| OpenError::Io { file: "store-reader".into(), source })?;
             let mut torn = 0;
-            while let Ok(read) = receiver.recv() {
-                let segment = read?;
-                self.next = segment.number + 1;
-                let is_last = Some(&segment.number) == segments.last();
-                torn += self.load(segment, is_last, state)?;
+            while let Ok(part) = receiver.recv() {
+                match part? {
+                    Part::Batch(batch) => batch.apply(state)?,
+                    Part::Segment(segment) => {
+                        self.next = segment.number + 1;
+                        let is_last = Some(&segment.number) == segments.last();
+                        torn += self.load(segment, is_last, state.revision)?;
+                    }
+                }
             }
             Ok(torn)
         })
     }
 
-    fn load(&mut self, segment: Segment, is_last: bool, state: &mut State) -> Result<u64, OpenError> {
-        let Segment { number, size, nonce, batches, tail, .. } = segment;
+    /// Goes on behind a segment whose batches are applied.
+    fn load(&mut self, segment: Segment, is_last: bool, last: Revision) -> Result<u64, OpenError> {
+        let Segment { number, size, nonce, tail, .. } = segment;
         let name = segment_name(number);
         let io = |source| OpenError::Io { file: name.clone(), source };
         let corrupt = |offset: usize| OpenError::Corrupt { file: name.clone(), offset: offset as u64 };
@@ -210,17 +251,6 @@ impl Log {
             self.disk.remove(&name).map_err(io)?;
             return Ok(0);
         };
-        for batch in batches {
-            if batch.first > state.revision + 1 {
-                return Err(corrupt(batch.at));
-            }
-            let transactions = batch.transactions.ok_or_else(|| corrupt(batch.at))?;
-            // What the snapshot has already is skipped.
-            let known = usize::try_from(state.revision + 1 - batch.first).unwrap_or(usize::MAX);
-            for transaction in transactions.iter().skip(known) {
-                state.apply(state.revision + 1, transaction);
-            }
-        }
         let (end, dirty) = (segment.end, segment.dirty);
         // A batch is written only after the one before is durable. So a whole frame behind a broken one means
         // that an acknowledged write was damaged; only the last one can have been torn by a crash.
@@ -228,7 +258,7 @@ impl Log {
             return Err(corrupt(end));
         }
         if !is_last {
-            self.sealed.push_back(Sealed { number, bytes: size, last: state.revision });
+            self.sealed.push_back(Sealed { number, bytes: size, last });
         } else if end == HEAD {
             // Its head may not be durable. A new one is made when it is needed.
             self.disk.remove(&name).map_err(io)?;
@@ -239,7 +269,7 @@ impl Log {
             let last_frame = (end - tail.len()) as u64;
             let tail = [tail, vec![0; dirty]].concat();
             file.write_at(last_frame, &tail).and_then(|()| file.sync()).map_err(io)?;
-            let (end, last) = (end as u64, state.revision);
+            let end = end as u64;
             self.active = Some(Active { file, number, nonce, end, size, last, frames: false });
         }
         Ok(dirty as u64)
