@@ -58,6 +58,9 @@ pub trait Access: Send + Sync + 'static {
     /// # Errors
     /// 500 or 503 if the rules can't be read.
     async fn authorize(&self, tenant: TenantId, attributes: &Attributes<'_>) -> Result<Authorized, ApiError>;
+
+    /// Nobody has asked anything of a tenant for a while: what can be read again need not be held.
+    fn rest(&self, _tenant: TenantId) {}
 }
 
 /// Access by the tenants' own certificates, tokens and RBAC.
@@ -101,5 +104,9 @@ impl Access for TenantAccess {
 
     async fn authorize(&self, tenant: TenantId, attributes: &Attributes<'_>) -> Result<Authorized, ApiError> {
         self.authorizer.authorize(tenant, attributes).await
+    }
+
+    fn rest(&self, tenant: TenantId) {
+        self.authorizer.forget(tenant);
     }
 }

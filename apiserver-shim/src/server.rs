@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apimachinery::tenant::TenantId;
 use bytes::Bytes;
 use store::Store;
 use tenant_client::TenantClient;
@@ -137,6 +138,11 @@ impl ApiServer {
         C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         crate::http::serve_connection(Arc::clone(&self.shared), origin, connection).await;
+    }
+
+    /// Nobody has asked anything of a tenant for a while: lets go of what can be read again.
+    pub fn rest(&self, tenant: TenantId) {
+        self.shared.access.rest(tenant);
     }
 
     /// Ends watches and streams cleanly and tells clients to come back. Connections close when what they began is done;

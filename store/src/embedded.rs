@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
@@ -31,9 +32,11 @@ pub use self::bare::BareLog;
 use self::disk::{Disk, DiskFile, Folder};
 use self::log::Log;
 use self::writer::Op;
-use crate::memory::{Memory, State, closed, snapshot, unavailable};
+use crate::memory::{Memory, State, Swap, closed, snapshot, unavailable};
 use crate::prepare::prepare;
-use crate::{CollectionId, Cursor, Key, Range, RangeQuery, Record, Revision, Scope, Stats, Store, StoreError, Write};
+use crate::{
+    CollectionId, Cursor, Key, Range, RangeQuery, Record, Rested, Revision, Scope, Stats, Store, StoreError, Write,
+};
 
 /// Transactions that wait for the writer, at most; more wait in their callers.
 const QUEUE: usize = 4096;
@@ -43,11 +46,14 @@ pub struct Options {
     /// A compaction writes a snapshot when that frees at least so many bytes of log, and at least as many as the
     /// present records have.
     pub checkpoint_bytes: u64,
+    /// A tenant at rest that takes more bytes than this when it is packed lies in a file beside the store; others stay in
+    /// memory, packed.
+    pub rest_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { checkpoint_bytes: 16 << 20 }
+        Self { checkpoint_bytes: 16 << 20, rest_bytes: 64 << 10 }
     }
 }
 
@@ -100,15 +106,21 @@ impl Embedded {
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { file: path.display().to_string(), source };
         let folder = Folder::open(path).map_err(io)?.ok_or_else(|| OpenError::Locked(path.display().to_string()))?;
-        Self::on_disk(Arc::new(folder), log::SEGMENT, options)
+        let swap = Swap::new(path.join(format!("rest{}", log::TEMPORARY)));
+        Self::on_disk(Arc::new(folder), log::SEGMENT, Some(swap), options)
     }
 
-    fn on_disk(disk: Arc<dyn Disk>, segment: u64, options: Options) -> Result<Self, OpenError> {
+    fn on_disk(
+        disk: Arc<dyn Disk>,
+        segment: u64,
+        swap: Option<Arc<Swap>>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
         let (log, state, recovered) = Log::open(disk.clone(), segment)?;
         if recovered.torn > 0 {
             tracing::warn!(bytes = recovered.torn, "dropped a write that was cut off before it was acknowledged");
         }
-        Self::start(state, Some(log), Some(disk), options)
+        Self::start(Memory::with_swap(state, swap, options.rest_bytes), Some(log), Some(disk), options)
     }
 
     /// A store that forgets all when it is dropped.
@@ -116,11 +128,16 @@ impl Embedded {
     /// # Errors
     /// [`OpenError::Io`] if no thread can be started.
     pub fn in_memory() -> Result<Self, OpenError> {
-        Self::start(State::default(), None, None, Options::default())
+        Self::start(Memory::new(State::default()), None, None, Options::default())
     }
 
-    fn start(state: State, log: Option<Log>, disk: Option<Arc<dyn Disk>>, options: Options) -> Result<Self, OpenError> {
-        let shared = Arc::new(Memory::new(state));
+    fn start(
+        memory: Memory,
+        log: Option<Log>,
+        disk: Option<Arc<dyn Disk>>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let shared = Arc::new(memory);
         let (ops, receiver) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
@@ -214,23 +231,27 @@ impl io::Write for Sequential {
 impl Store for Embedded {
     async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
         let writes = prepare(writes)?;
+        // The writer would bring them back too, but all others would wait for it.
+        for write in &writes {
+            self.shared.come_back(write.key.collection.tenant).await?;
+        }
         self.ask(|reply| Op::Commit { writes, reply }).await?
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        Ok(self.shared.state.read().get(key))
+        self.shared.get(key).await
     }
 
     async fn range(&self, collection: &CollectionId, query: RangeQuery) -> Result<Range, StoreError> {
-        self.shared.state.read().range(collection, &query)
+        self.shared.range(collection, &query).await
     }
 
     async fn count(&self, collection: &CollectionId) -> Result<usize, StoreError> {
-        Ok(self.shared.state.read().count(collection))
+        self.shared.count(collection).await
     }
 
     async fn collections(&self, tenant: TenantId) -> Result<Vec<SmolStr>, StoreError> {
-        Ok(self.shared.collections(tenant))
+        self.shared.collections(tenant).await
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
@@ -262,6 +283,14 @@ impl Store for Embedded {
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError> {
         self.ask(|reply| Op::Purge { tenant, reply }).await??;
         Ok(())
+    }
+
+    async fn rest(&self, idle: Duration) -> Rested {
+        self.shared.rest(idle).await
+    }
+
+    fn at_rest(&self, tenant: TenantId) -> bool {
+        self.shared.state.read().resting(tenant).is_some()
     }
 
     async fn backup(&self, tenant: Option<TenantId>, out: Box<dyn io::Write + Send>) -> Result<Revision, StoreError> {

@@ -35,7 +35,9 @@ use self::proto::{CompactionRequest, CompactionResponse};
 use self::write::Op;
 use crate::memory::{Memory, closed};
 use crate::prepare::prepare;
-use crate::{CollectionId, Cursor, Key, Range, RangeQuery, Record, Revision, Scope, Stats, Store, StoreError, Write};
+use crate::{
+    CollectionId, Cursor, Key, Range, RangeQuery, Record, Rested, Revision, Scope, Stats, Store, StoreError, Write,
+};
 
 /// Transactions that wait to be sent, at most; more wait in their callers.
 const QUEUE: usize = 1024;
@@ -237,7 +239,7 @@ impl Store for Etcd {
 
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         self.consistent().await?;
-        Ok(self.core.memory.state.read().get(key))
+        self.core.memory.get(key).await
     }
 
     async fn range(&self, collection: &CollectionId, query: RangeQuery) -> Result<Range, StoreError> {
@@ -245,17 +247,17 @@ impl Store for Etcd {
         if query.at.is_none_or(|at| at > self.revision()) {
             self.consistent().await?;
         }
-        self.core.memory.state.read().range(collection, &query)
+        self.core.memory.range(collection, &query).await
     }
 
     async fn count(&self, collection: &CollectionId) -> Result<usize, StoreError> {
         self.consistent().await?;
-        Ok(self.core.memory.state.read().count(collection))
+        self.core.memory.count(collection).await
     }
 
     async fn collections(&self, tenant: TenantId) -> Result<Vec<SmolStr>, StoreError> {
         self.consistent().await?;
-        Ok(self.core.memory.collections(tenant))
+        self.core.memory.collections(tenant).await
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, StoreError> {
@@ -299,6 +301,14 @@ impl Store for Etcd {
 
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError> {
         self.ask(|reply| Op::Purge { tenant, reply }).await.map(drop)
+    }
+
+    async fn rest(&self, idle: Duration) -> Rested {
+        self.core.memory.rest(idle).await
+    }
+
+    fn at_rest(&self, tenant: TenantId) -> bool {
+        self.core.memory.state.read().resting(tenant).is_some()
     }
 
     async fn backup(&self, tenant: Option<TenantId>, out: Box<dyn io::Write + Send>) -> Result<Revision, StoreError> {

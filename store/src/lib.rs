@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
@@ -175,6 +176,15 @@ pub enum StoreError {
     },
 }
 
+/// What [`Store::rest`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rested {
+    /// Who was laid to rest.
+    pub tenants: Vec<TenantId>,
+    /// When the next one may be cold, if there is one; zero if only its history is in the way.
+    pub next: Option<Duration>,
+}
+
 /// A revisioned key-value store with a change log.
 ///
 /// # Guarantees
@@ -225,6 +235,15 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes everything a tenant has, history included, without a change per record. Its cursors end with
     /// [`StoreError::Compacted`], and so does reading what was before.
     async fn purge(&self, tenant: TenantId) -> Result<(), StoreError>;
+
+    /// Takes out of memory the tenants of whom nothing was read or written for `idle`, if their history has been given up
+    /// ([`Store::compact`]). Nothing else is different for them: whatever is asked of one or written to it brings it back,
+    /// and who follows its collections, or all, goes on. The server's own records ([`TenantId::SYSTEM`]) stay.
+    async fn rest(&self, idle: Duration) -> Rested;
+
+    /// Whether a tenant is out of memory now. For whoever looks at all tenants and has nothing to look for in one that
+    /// nobody used: asking does not bring it back.
+    fn at_rest(&self, tenant: TenantId) -> bool;
 
     /// Writes the present state to `out`, of one tenant or of all, and gives the revision that it is. Writes go on
     /// meanwhile, compaction waits. What is made of it: [`read_backup`], [`restore_tenant`], [`Embedded::restore`].

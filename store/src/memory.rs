@@ -6,15 +6,20 @@
 mod common;
 mod cursor;
 mod heads;
+mod pack;
+mod rest;
 mod run;
 pub(crate) mod snapshot;
 mod state;
+mod swap;
 mod table;
+mod varint;
 pub(crate) mod wire;
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
@@ -23,8 +28,11 @@ use smol_str::SmolStr;
 use tokio::task::spawn_blocking;
 
 use self::cursor::{Place, Topics};
+use self::pack::Values;
+use self::rest::RETURNING;
 pub(crate) use self::state::{Sizes, State};
-use crate::{CollectionId, Cursor, Key, Revision, Scope, Stats, StoreError};
+pub(crate) use self::swap::Swap;
+use crate::{CollectionId, Cursor, Key, Range, RangeQuery, Record, Revision, Scope, Stats, StoreError};
 
 /// Changes that a compaction gives up before it lets others at the state.
 const TRIM: usize = 1024;
@@ -38,6 +46,17 @@ pub(crate) enum Transaction {
     Purge(TenantId),
 }
 
+impl Transaction {
+    /// Whom it writes to.
+    pub(crate) fn written(&self) -> impl Iterator<Item = TenantId> + '_ {
+        let writes = match self {
+            Self::Writes(writes) => &writes[..],
+            Self::Purge(_) => &[],
+        };
+        writes.iter().map(|(key, _)| key.collection.tenant)
+    }
+}
+
 /// What the handle of an engine, what feeds it, and the cursors share.
 pub(crate) struct Memory {
     pub(crate) state: RwLock<State>,
@@ -45,18 +64,39 @@ pub(crate) struct Memory {
     pub(crate) stats: Arc<Stats>,
     /// Held while a revision must stay held: one compaction, snapshot or backup at a time.
     pub(crate) maintenance: tokio::sync::Mutex<()>,
+    /// Held, shared, by who has brought back tenants that must stay until what is written to them is applied.
+    pub(crate) in_place: RwLock<()>,
+    /// Values that tenants at rest share.
+    values: Arc<Values>,
+    /// Where those at rest lie that are larger than `largest` when they are packed. In memory if there is no place.
+    swap: Option<Arc<Swap>>,
+    largest: usize,
+    returning: [tokio::sync::Mutex<()>; RETURNING],
+    started: Instant,
     failure: Mutex<Option<String>>,
     closed: AtomicBool,
 }
 
 impl Memory {
+    /// A memory in which all tenants stay, packed when they are at rest.
     pub(crate) fn new(state: State) -> Self {
+        Self::with_swap(state, None, usize::MAX)
+    }
+
+    /// A memory that tenants at rest leave if they take more than `largest` bytes.
+    pub(crate) fn with_swap(state: State, swap: Option<Arc<Swap>>, largest: usize) -> Self {
         let sizes = state.sizes;
         let memory = Self {
             state: RwLock::new(state),
             topics: Topics::default(),
             stats: Arc::default(),
             maintenance: tokio::sync::Mutex::default(),
+            in_place: RwLock::default(),
+            values: Arc::default(),
+            swap,
+            largest,
+            returning: Default::default(),
+            started: Instant::now(),
             failure: Mutex::default(),
             closed: AtomicBool::new(false),
         };
@@ -89,19 +129,39 @@ impl Memory {
         self.stats.bytes.store(sizes.bytes, Ordering::Relaxed);
         self.stats.changes.store(sizes.changes, Ordering::Relaxed);
         self.stats.change_bytes.store(sizes.change_bytes, Ordering::Relaxed);
+        self.stats.tenants.store(sizes.tenants, Ordering::Relaxed);
+        self.stats.at_rest.store(sizes.at_rest, Ordering::Relaxed);
+    }
+
+    /// The present record of a key.
+    pub(crate) async fn get(self: &Arc<Self>, key: &Key) -> Result<Option<Record>, StoreError> {
+        self.read(key.collection.tenant, |state| state.get(key)).await
+    }
+
+    /// Records of a collection.
+    pub(crate) async fn range(self: &Arc<Self>, id: &CollectionId, query: &RangeQuery) -> Result<Range, StoreError> {
+        self.read(id.tenant, |state| state.range(id, query)).await?
+    }
+
+    /// How many records a collection holds now.
+    pub(crate) async fn count(self: &Arc<Self>, id: &CollectionId) -> Result<usize, StoreError> {
+        self.read(id.tenant, |state| state.count(id)).await
     }
 
     /// The collections of a tenant that hold records now, by name.
-    pub(crate) fn collections(&self, tenant: TenantId) -> Vec<SmolStr> {
-        let state = self.state.read();
-        state.collections(tenant).filter(|(_, live)| *live > 0).map(|(name, _)| name.clone()).collect()
+    pub(crate) async fn collections(self: &Arc<Self>, tenant: TenantId) -> Result<Vec<SmolStr>, StoreError> {
+        let live = |state: &State| {
+            state.collections(tenant).filter(|(_, live)| *live > 0).map(|(name, _)| name.clone()).collect()
+        };
+        self.read(tenant, live).await
     }
 
     /// The tenants that have records now, in order of their ids.
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         let state = self.state.read();
         let mut tenants = state.tenants();
-        tenants.retain(|tenant| state.collections(*tenant).any(|(_, live)| live > 0));
+        let live = |tenant| state.resting(tenant).is_some() || state.collections(tenant).any(|(_, live)| live > 0);
+        tenants.retain(|tenant| live(*tenant));
         tenants.sort_unstable();
         tenants
     }

@@ -26,6 +26,16 @@ pub struct Stats {
     pub changes: AtomicU64,
     /// About how many bytes they keep in memory.
     pub change_bytes: AtomicU64,
+    /// Tenants that are in memory, the server's own records among them.
+    pub tenants: AtomicU64,
+    /// Tenants at rest.
+    pub at_rest: AtomicU64,
+    /// About how many bytes tenants at rest take in memory.
+    pub rested_bytes: AtomicU64,
+    /// Times that a tenant was laid to rest.
+    pub evictions: AtomicU64,
+    /// Times that a tenant came back from rest.
+    pub returns: AtomicU64,
     /// Cursors that are open.
     pub cursors: AtomicU64,
     /// How long it takes to make a batch durable.

@@ -1,14 +1,18 @@
 //! What every engine must do, told through the trait. An engine runs it with the macro `suite!`, giving an expression
 //! that makes an empty store, behind attributes of its tests in brackets if they need any.
 
+mod rest;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
 
+pub(crate) use self::rest::*;
 use crate::{
-    Change, CollectionId, Cursor, Key, Precondition, RangeQuery, Record, Revision, Scope, Store, StoreError, Write,
+    Change, CollectionId, Cursor, Key, Precondition, RangeQuery, Record, Rested, Revision, Scope, Store, StoreError,
+    Write,
 };
 
 /// Makes a test of every check of the suite.
@@ -30,6 +34,12 @@ macro_rules! suite {
             a_cursor_that_missed_nothing_survives_compaction,
             purge_leaves_nothing_of_a_tenant,
             closing_ends_cursors_and_writes,
+            a_tenant_comes_back_from_rest_as_it_was,
+            a_write_finds_what_a_tenant_at_rest_has,
+            who_follows_a_tenant_at_rest_goes_on,
+            purge_leaves_nothing_of_a_tenant_at_rest,
+            a_backup_has_tenants_at_rest_and_leaves_them_there,
+            nothing_is_lost_while_tenants_come_and_go,
         );
     };
     ($open:expr) => {

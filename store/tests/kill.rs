@@ -24,7 +24,7 @@ fn collection() -> CollectionId {
 #[ignore = "started by the test below"]
 async fn child_writes_until_it_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let options = Options { checkpoint_bytes: 100_000 };
+    let options = Options { checkpoint_bytes: 100_000, ..Options::default() };
     let store = Arc::new(Embedded::open(Path::new(&folder), options).unwrap());
     let first = store.revision();
     let tasks: Vec<_> = (0..WRITERS)

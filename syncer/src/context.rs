@@ -20,6 +20,7 @@ use crate::error::SyncError;
 use crate::host_api::HostApi;
 use crate::metrics::Metrics;
 use crate::pods::Use;
+use crate::touched::Touched;
 use crate::{clock, names};
 use tenant_client::work::{Item, Queue};
 
@@ -50,6 +51,8 @@ pub(crate) struct Context {
     pub(crate) pending_services: Mutex<HashMap<(TenantId, Item), Instant>>,
     /// Host events that wait to be brought up.
     pub(crate) events: PendingEvents,
+    /// Whom the slow scan looks at next.
+    pub(crate) touched: Touched,
     /// What a tenant was told last about an object, so that it is told once.
     told: Mutex<HashMap<(TenantId, Item), String>>,
 }
@@ -78,6 +81,7 @@ impl Context {
             leases: Mutex::default(),
             pending_services: Mutex::default(),
             events: PendingEvents::default(),
+            touched: Touched::default(),
             told: Mutex::default(),
         }
     }
@@ -215,6 +219,7 @@ impl Context {
         self.marked.forget(tenant);
         self.in_use.forget(tenant);
         self.events.tenants.lock().remove(&tenant);
+        self.touched.forget(tenant);
         self.ready_namespaces.lock().retain(|(t, _)| *t != tenant);
         self.tokens.lock().retain(|(t, _), _| *t != tenant);
         self.placed.forget(tenant, None);

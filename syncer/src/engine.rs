@@ -230,6 +230,9 @@ impl Syncer {
             _ => context.queue.done(tenant, item, retry),
         };
         let (room, namespace, name) = (item.room, &item.namespace, &item.name);
+        if !matches!(&result, Some(Ok(()))) {
+            context.touched.add(tenant);
+        }
         match result {
             None => {
                 tracing::error!(%tenant, room, %namespace, %name, "a sync panicked; the object rests for a while");
@@ -340,6 +343,7 @@ fn route(context: &Context, rooms: &Rooms, listed: &Mutex<HashSet<TenantId>>, ev
             context.forget(*tenant);
         }
         Event::Change(change) => {
+            context.touched.add(change.tenant);
             for index in rooms.by_resource.get(change.resource.as_ref()).into_iter().flatten() {
                 if let Some(room) = rooms.all.get(*index) {
                     room.tenant_changed(context, change);
@@ -349,15 +353,17 @@ fn route(context: &Context, rooms: &Rooms, listed: &Mutex<HashSet<TenantId>>, ev
     }
 }
 
-/// Has every tenant scanned now and then, one after the other over the whole interval.
+/// Has every tenant in which something happened scanned afterwards, one after the other over the whole interval.
 async fn scan_all(context: Arc<Context>) {
     let interval = Duration::from_secs(context.config.scan_seconds.max(1));
     loop {
-        let tenants = context.tenants.tenants();
-        let step = interval / u32::try_from(tenants.len().max(1)).unwrap_or(u32::MAX);
+        let mut tenants = context.touched.take();
+        // Of what is not watched nobody tells.
+        tenants.extend(context.placed.tenants_beyond(context.config.config_watches));
         if tenants.is_empty() {
             tokio::time::sleep(interval).await;
         }
+        let step = interval / u32::try_from(tenants.len().max(1)).unwrap_or(u32::MAX);
         for tenant in tenants {
             tokio::time::sleep(step).await;
             context.wake(tenant, Item::new(SCAN, "", ""));

@@ -34,6 +34,7 @@ mod rooms;
 pub mod services;
 mod stream;
 pub mod table;
+mod touched;
 mod watch;
 
 pub use covers::{applied_stamp, covers};

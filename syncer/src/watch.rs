@@ -112,6 +112,7 @@ pub(crate) fn seen(context: &Context, room: &dyn Room, watching: Watching, mut o
         Watching::Marked(kind) => {
             let Some(mark) = mark_of(context, kind, &object) else { return };
             let name = (SmolStr::new(&mark.namespace), SmolStr::new(&mark.name));
+            context.touched.add(mark.tenant);
             context.marked.put(mark.tenant, kind.resource, name, &mut object);
             room.host_changed(context, &mark);
         }
@@ -130,6 +131,7 @@ fn gone(context: &Context, room: &dyn Room, watching: Watching, mut object: Valu
         Watching::Marked(kind) => {
             let Some(mark) = mark_of(context, kind, &object) else { return };
             let name = (SmolStr::new(&mark.namespace), SmolStr::new(&mark.name));
+            context.touched.add(mark.tenant);
             context.marked.mark_gone(mark.tenant, kind.resource, name, &mut object);
             room.host_changed(context, &mark);
         }

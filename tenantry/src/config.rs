@@ -39,6 +39,8 @@ pub struct Store {
     pub etcd: Option<Etcd>,
     /// How many seconds of history are held: how old a watch may be that is taken up again.
     pub history_seconds: u64,
+    /// After how many seconds without a request a tenant leaves memory, to come back with the next one; never if 0.
+    pub rest_seconds: u64,
 }
 
 /// An etcd cluster, 3.5.8 or later.
@@ -201,6 +203,9 @@ impl Config {
         if !(10..=86_400).contains(&self.store.history_seconds) {
             wrong.push(format!("store.historySeconds: {} must be from 10 to 86400", self.store.history_seconds));
         }
+        if self.store.rest_seconds > 86_400 {
+            wrong.push(format!("store.restSeconds: {} must be at most 86400; 0 is never", self.store.rest_seconds));
+        }
         let endpoint = &self.api.endpoint;
         if !endpoint.is_empty() && !endpoint.strip_prefix("https://").is_some_and(|h| !h.is_empty() && !h.contains('/'))
         {
@@ -277,7 +282,7 @@ impl Etcd {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: PathBuf::from(DEFAULT_STORE), etcd: None, history_seconds: 300 }
+        Self { path: PathBuf::from(DEFAULT_STORE), etcd: None, history_seconds: 300, rest_seconds: 600 }
     }
 }
 
@@ -368,11 +373,14 @@ mod tests {
             ports: Ports { first: 80, count: 0 },
             api: Api { endpoint: "http://x".into(), ..Api::default() },
             log: Log { level: "loud=very".into(), ..Log::default() },
+            store: Store { rest_seconds: 90_000, ..Store::default() },
             tenants: Tenants { cluster_domain: "Bad_".into(), ..Tenants::default() },
             ..Config::default()
         };
         let error = config.check().unwrap_err().to_string();
-        for field in ["ports.first", "ports.count", "api.endpoint", "log.level", "tenants.clusterDomain"] {
+        for field in
+            ["store.restSeconds", "ports.first", "ports.count", "api.endpoint", "log.level", "tenants.clusterDomain"]
+        {
             assert!(error.contains(field), "{field}: {error}");
         }
         for (etcd, field) in [

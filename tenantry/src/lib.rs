@@ -11,3 +11,4 @@ pub mod operator;
 pub mod ops;
 pub mod server;
 mod store_metrics;
+mod upkeep;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use apiserver_shim::auth::server_parts;
 use apiserver_shim::clock::{SharedClock, SystemClock};
@@ -14,7 +14,7 @@ use controllers::Controllers;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config as HostConfig};
 use prometheus_client::registry::Registry;
-use store::{Embedded, Etcd, EtcdError, EtcdOptions, Keeper, OpenError, Options, Retention, Store, Tls};
+use store::{Embedded, Etcd, EtcdError, EtcdOptions, OpenError, Options, Store, Tls};
 use syncer::Syncer;
 use syncer::config::Directory;
 use syncer::host::HostBridge;
@@ -28,12 +28,11 @@ use crate::config::{self, Config, ConfigError};
 use crate::dns::{Resolver, Upstreams, UpstreamsError};
 use crate::operator::{self, Operator};
 use crate::ops::{self, Ops};
+use crate::upkeep::Upkeep;
 use crate::{backup, host_facts, logging, store_metrics};
 
 /// How long what was begun may take when the program is told to end.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often history beyond its limits is given up.
-const COMPACT_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the server could not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +121,8 @@ async fn serve(config: Config) -> Result<(), ServerError> {
 
     let (stop, background) = (CancellationToken::new(), CancellationToken::new());
     let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
-    let listeners = Listeners::new(acceptor, Arc::clone(&tenants), api.handler(), connections.clone(), stop.clone());
+    let listeners =
+        Listeners::new(Arc::clone(&acceptor), Arc::clone(&tenants), api.handler(), connections.clone(), stop.clone());
     tasks.spawn(listeners.run(api_listener, config.api.listen.ip()));
     if config.store.etcd.is_none() {
         match backup::listen(&config.store.path) {
@@ -132,7 +132,14 @@ async fn serve(config: Config) -> Result<(), ServerError> {
             Err(error) => tracing::warn!(%error, "no backups while running: no socket can be made in store.path"),
         }
     }
-    tasks.spawn(keep_history(Arc::clone(&store), config.store.history_seconds, background.clone()));
+    let upkeep = {
+        let api = api.clone();
+        Upkeep::new(Arc::clone(&store), &config.store, move |tenant| {
+            acceptor.rest(tenant);
+            api.rest(tenant);
+        })
+    };
+    tasks.spawn(upkeep.run(background.clone()));
 
     let controllers = {
         let tenants = Arc::clone(&tenants);
@@ -236,20 +243,6 @@ fn syncer_config(config: &Config) -> syncer::config::Config {
         service_account_namespace: account.namespace.clone(),
     });
     syncer::config::Config { access, ..syncer::config::Config::default() }
-}
-
-async fn keep_history(store: Arc<dyn Store>, seconds: u64, cancel: CancellationToken) {
-    let mut keeper = Keeper::new(Retention { age: Duration::from_secs(seconds), ..Retention::default() });
-    let mut tick = tokio::time::interval(COMPACT_EVERY);
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        if let Err(error) = keeper.run(store.as_ref(), Instant::now()).await {
-            tracing::error!(error = logging::chain(&error), "cannot compact the store");
-        }
-    }
 }
 
 async fn serve_ops(listener: TcpListener, ops: Arc<Ops>, cancel: CancellationToken) {

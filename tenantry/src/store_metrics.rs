@@ -28,6 +28,8 @@ impl Collector for StoreCollector {
             ("tenantry_store_fsyncs", "Times the log was made durable", read(&stats.fsyncs)),
             ("tenantry_store_written_bytes", "Bytes written to the log", read(&stats.written)),
             ("tenantry_store_checkpoints", "Snapshots of the whole state", read(&stats.checkpoints)),
+            ("tenantry_store_evictions", "Times a tenant left memory", read(&stats.evictions)),
+            ("tenantry_store_returns", "Times a tenant came back into memory", read(&stats.returns)),
             ("tenantry_store_fsync_microseconds", "Microseconds spent making batches durable", stats.fsync.read().1),
         ] {
             let metric = ConstCounter::new(value);
@@ -39,6 +41,9 @@ impl Collector for StoreCollector {
             ("tenantry_store_bytes", "Bytes of their names and values", read(&stats.bytes)),
             ("tenantry_store_changes", "Changes held in the change log", read(&stats.changes)),
             ("tenantry_store_change_bytes", "About how many bytes the change log keeps", read(&stats.change_bytes)),
+            ("tenantry_store_tenants_in_memory", "Tenants in memory", read(&stats.tenants)),
+            ("tenantry_store_tenants_at_rest", "Tenants out of memory until someone asks", read(&stats.at_rest)),
+            ("tenantry_store_at_rest_bytes", "About how many bytes those keep in memory", read(&stats.rested_bytes)),
             ("tenantry_store_cursors", "Readers of the change log", read(&stats.cursors)),
         ] {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

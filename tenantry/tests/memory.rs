@@ -5,6 +5,7 @@
 use std::alloc::System;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use apimachinery::tenant::TenantId;
 use apiserver_shim::auth::server_parts;
@@ -36,6 +37,8 @@ struct World {
     store: Arc<dyn Store>,
     clock: SharedClock,
     tenants: Arc<Tenants>,
+    api: ApiServer,
+    acceptor: Arc<Acceptor>,
     shared: SocketAddr,
     resolver: Resolver,
     changes: Box<dyn EventStream>,
@@ -55,22 +58,26 @@ impl World {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let listener = TcpListener::bind((LOCAL, 0)).await.unwrap();
         let shared = listener.local_addr().unwrap();
-        let listeners = Listeners::new(acceptor, Arc::clone(&tenants), api.handler(), TaskTracker::new(), stop.clone());
+        let listeners = Listeners::new(
+            Arc::clone(&acceptor),
+            Arc::clone(&tenants),
+            api.handler(),
+            TaskTracker::new(),
+            stop.clone(),
+        );
         tasks.spawn(listeners.run(listener, LOCAL));
         let now = Arc::clone(&clock);
         let controllers =
             Controllers::new(client.clone(), move || now.now(), |_| true, &controllers::Config::default());
         tasks.spawn(controllers.run(stop.clone()));
         let resolver = Resolver::new(client.clone(), "cluster.local".into(), Upstreams::new(&[LOCAL]).unwrap());
-        Self { store, clock, tenants, shared, resolver, changes: client.follow(), tasks, stop }
+        Self { store, clock, tenants, api, acceptor, shared, resolver, changes: client.follow(), tasks, stop }
     }
 
     /// A virtual cluster as the operator makes it, with ports of its own, until its controllers have nothing to do; then
     /// an admin asks it something over TLS.
     async fn create(&mut self, number: u32) {
-        let mut id = [1; 16];
-        id[..4].copy_from_slice(&number.to_le_bytes());
-        let id = TenantId::from_bytes(id);
+        let id = id(number);
         let name = format!("cluster-{number}");
         let port = StdListener::bind((LOCAL, 0)).unwrap().local_addr().unwrap().port();
         let mut spec = TenantSpec {
@@ -127,6 +134,15 @@ impl World {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// Takes out of memory all that can go, as the program does, but at once.
+    async fn rest(&self) {
+        self.settled().await;
+        for tenant in self.store.rest(Duration::ZERO).await.tenants {
+            self.acceptor.rest(tenant);
+            self.api.rest(tenant);
+        }
+    }
+
     /// Bytes allocated when history has gone and whatever ran has ended.
     async fn settled(&self) -> usize {
         loop {
@@ -142,11 +158,25 @@ impl World {
     }
 }
 
+fn id(number: u32) -> TenantId {
+    let mut id = [1; 16];
+    id[..4].copy_from_slice(&number.to_le_bytes());
+    TenantId::from_bytes(id)
+}
+
+/// The body of an answer, and what its list says of itself.
+fn body(answer: &str) -> &str {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    body
+}
+
 /// One test: the allocator is the process's.
 #[tokio::test]
-async fn an_idle_virtual_cluster_stays_within_its_bound() {
+async fn an_idle_virtual_cluster_stays_within_its_bounds() {
     const CLUSTERS: u32 = 100;
-    const BOUND: usize = 40 << 10;
+    const IDLE: usize = 40 << 10;
+    const AT_REST: usize = 20_000;
     let mut world = World::start().await;
     for number in 0..10 {
         world.create(number).await;
@@ -157,6 +187,49 @@ async fn an_idle_virtual_cluster_stays_within_its_bound() {
     }
     let each = (world.settled().await - before) / CLUSTERS as usize;
     println!("idle virtual cluster: {each} bytes");
-    assert!(each <= BOUND, "{each} bytes for an idle virtual cluster");
+    assert!(each <= IDLE, "{each} bytes for an idle virtual cluster");
+
+    const LISTS: [&str; 5] = [
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "/api/v1/configmaps",
+        "/api/v1/namespaces",
+        "/api/v1/services",
+        "/apis/discovery.k8s.io/v1/endpointslices",
+    ];
+    let someone = id(7);
+    let old = world.store.revision();
+    world.create(10 + CLUSTERS).await;
+    let mut lists = Vec::new();
+    for list in LISTS {
+        lists.push(world.get(someone, list).await);
+    }
+    world.rest().await;
+    let before = world.settled().await;
+    for number in 0..CLUSTERS {
+        world.create(20 + CLUSTERS + number).await;
+    }
+    world.rest().await;
+    let each = (world.settled().await - before) / CLUSTERS as usize;
+    println!("virtual cluster at rest: {each} bytes");
+    assert!(each <= AT_REST, "{each} bytes for a virtual cluster at rest");
+
+    // The first request brings it back, and nothing is different but the revision that a list is from.
+    assert!(world.store.at_rest(someone));
+    let present = world.store.revision();
+    for (list, before) in LISTS.into_iter().zip(&lists) {
+        let before: serde_json::Value = serde_json::from_str(body(before)).unwrap();
+        let began = Instant::now();
+        let after: serde_json::Value = serde_json::from_str(body(&world.get(someone, list).await)).unwrap();
+        println!("{list}: {:?}", began.elapsed());
+        assert!(!world.store.at_rest(someone));
+        assert_eq!(after["items"], before["items"]);
+        assert_eq!(after["metadata"]["resourceVersion"], present.to_string());
+    }
+    // A watch goes on from now; what was before is gone as after any compaction.
+    for (from, expired) in [(present, false), (old, true)] {
+        let path = format!("/api/v1/configmaps?watch=1&timeoutSeconds=1&resourceVersion={from}");
+        assert_eq!(world.get(someone, &path).await.contains("\"code\":410"), expired);
+    }
+    assert!(world.store.at_rest(id(8)), "woken though nobody asked");
     world.stop.cancel();
 }

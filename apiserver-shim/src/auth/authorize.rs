@@ -92,7 +92,7 @@ impl Authorizer {
         Err(ApiError::unavailable("roles change faster than they can be read").with_retry_after(1))
     }
 
-    /// Lets go of a tenant that is no longer served.
+    /// Lets go of a tenant that nobody asks anything of. Its policy is read anew when somebody does.
     pub fn forget(&self, tenant: TenantId) {
         self.cache.lock().by_tenant.remove(&tenant);
     }

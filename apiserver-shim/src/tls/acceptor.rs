@@ -144,6 +144,14 @@ impl Acceptor {
         self.refused.get_or_create(&Reason { reason: why.label() }).get()
     }
 
+    /// Nobody has asked anything of a tenant for a while: its certificate is made anew at the next handshake.
+    pub fn rest(&self, tenant: TenantId) {
+        let mut configs = self.configs.lock();
+        for legacy in [false, true] {
+            configs.by_tenant.remove(&(tenant, legacy));
+        }
+    }
+
     /// Does the handshake.
     ///
     /// # Errors

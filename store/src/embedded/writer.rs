@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::log::Log;
-use crate::memory::{Memory, Transaction};
+use crate::memory::{Memory, Transaction, unavailable};
 use crate::{Key, Precondition, Record, Revision, StoreError, Write};
 
 /// Transactions that one fsync makes durable, at most.
@@ -62,6 +62,8 @@ struct Batch {
 pub(crate) fn run(shared: &Arc<Memory>, mut log: Option<Log>, mut ops: mpsc::Receiver<Op>) {
     let mut taken = Vec::new();
     while ops.blocking_recv_many(&mut taken, BATCH) > 0 {
+        // What is brought back stays until the batch has been applied.
+        let _in_place = shared.in_place.read();
         let mut batch = Batch::default();
         for op in taken.drain(..) {
             match op {
@@ -106,6 +108,10 @@ impl Batch {
     }
 
     fn commit(&mut self, shared: &Memory, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        for write in &writes {
+            let back = shared.bring_back(write.key.collection.tenant);
+            back.map_err(|e| unavailable("bringing the tenant back into memory", &e))?;
+        }
         for (index, write) in writes.iter().enumerate() {
             let holds = match write.require {
                 Precondition::None => true,
@@ -170,6 +176,7 @@ impl Batch {
         }
         let sizes = {
             let mut state = shared.state.write();
+            state.now = shared.now();
             for transaction in &transactions {
                 let next = state.revision + 1;
                 state.apply(next, transaction);

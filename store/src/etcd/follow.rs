@@ -235,8 +235,16 @@ fn take(core: &Core, answer: WatchResponse) -> bool {
         tracing::error!(key, "another program writes to etcd below the prefix of this store");
         core.foreign.lock().get_or_insert(key);
     }
+    let _in_place = core.memory.in_place.read();
+    for tenant in transactions.iter().flat_map(|(_, transaction)| transaction.written()) {
+        if let Err(error) = core.memory.bring_back(tenant) {
+            tracing::error!(%tenant, %error, "a tenant at rest is lost from memory; everything is read anew");
+            return false;
+        }
+    }
     let (sizes, revision) = {
         let mut state = core.memory.state.write();
+        state.now = core.memory.now();
         if transactions.first().is_some_and(|(first, _)| *first <= state.revision) {
             return false;
         }
@@ -290,6 +298,7 @@ fn transactions(keys: &Keys, events: Vec<Event>) -> (Vec<(Revision, Transaction)
 /// Puts what etcd has now in place of what it had when the watch was interrupted.
 async fn reload(core: &Core) -> Result<(), LoadError> {
     let loaded = load(&core.client, &core.keys).await?;
+    let _one = core.memory.maintenance.lock().await;
     let (sizes, revision) = {
         let mut state = core.memory.state.write();
         let (sizes, oldest) = (loaded.state.sizes, loaded.state.oldest);

@@ -9,6 +9,7 @@
 //! while other records pass by.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::ops::Range;
 
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -51,9 +52,9 @@ impl Common {
         if value.len() > LARGEST {
             return (name.clone(), value);
         }
-        let hash = self.hasher.hash_one((name.as_str(), value.len()));
-        let first = hash as usize % (PLACES / WAYS) * WAYS;
-        let places = &mut self.places[first..first + WAYS];
+        let hash = self.hash(name, &value);
+        let places = self.places_of(hash);
+        let places = &mut self.places[places];
         for seen in places.iter_mut().flatten() {
             if seen.hash == hash && seen.value == value && seen.name == *name {
                 seen.shared = seen.shared.saturating_add(1);
@@ -72,6 +73,24 @@ impl Common {
             }
         }
         (name.clone(), value)
+    }
+
+    /// Whether another record has this name and these bytes, in the same memory, as far as is known.
+    pub(crate) fn is_shared(&self, name: &SmolStr, value: &Bytes) -> bool {
+        let seen = self.places[self.places_of(self.hash(name, value))].iter().flatten();
+        let same = |seen: &&Seen| {
+            seen.value.as_ptr() == value.as_ptr() && seen.value.len() == value.len() && seen.name == *name
+        };
+        seen.into_iter().find(same).is_some_and(|seen| seen.shared > 0)
+    }
+
+    fn hash(&self, name: &SmolStr, value: &Bytes) -> u64 {
+        self.hasher.hash_one((name.as_str(), value.len()))
+    }
+
+    fn places_of(&self, hash: u64) -> Range<usize> {
+        let first = hash as usize % (PLACES / WAYS) * WAYS;
+        first..first + WAYS
     }
 
     /// The same collection's name, in the memory of an earlier one.

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 
 use super::state::State;
 use super::wire::{put_str, put_value, take_str, take_tenant, take_u64, take_value};
-use crate::{CollectionId, Revision};
+use crate::{CollectionId, Record, Revision};
 
 const MAGIC: &[u8; 20] = b"tenantry-snapshot-1\n";
 /// About how much goes into a block. The lock is held for as long as it takes to look one up.
@@ -38,6 +38,27 @@ pub(crate) fn write(
         None => state.read().tenants(),
     };
     for tenant in tenants {
+        // It has no history: what it holds is what it held at any revision that is held.
+        let resting = state.read().resting(tenant).cloned();
+        if let Some(pack) = resting {
+            for (name, found) in pack.unpack()? {
+                let id = CollectionId { tenant, name };
+                let mut left = &found[..];
+                while !left.is_empty() {
+                    let mut room = BLOCK;
+                    let fits = |record: &&Record| {
+                        let fits = room > 0;
+                        room = room.saturating_sub(record.value.len() + 64);
+                        fits
+                    };
+                    let (piece, rest) = left.split_at(left.iter().take_while(fits).count());
+                    records += piece.len() as u64;
+                    size += put_records(out, &mut block, &id, piece)?;
+                    left = rest;
+                }
+            }
+            continue;
+        }
         let names: Vec<SmolStr> = state.read().collections(tenant).map(|(name, _)| name.clone()).collect();
         for name in names {
             let id = CollectionId { tenant, name };
@@ -50,16 +71,7 @@ pub(crate) fn write(
                 start.push_str(&last.name);
                 start.push('\0');
                 records += found.len() as u64;
-                block.clear();
-                block.push(RECORDS);
-                block.extend_from_slice(tenant.as_bytes());
-                put_str(&mut block, &id.name);
-                for record in found {
-                    put_str(&mut block, &record.name);
-                    block.extend_from_slice(&record.revision.to_le_bytes());
-                    put_value(&mut block, Some(&record.value));
-                }
-                size += put_block(out, &block)?;
+                size += put_records(out, &mut block, &id, &found)?;
             }
         }
     }
@@ -103,6 +115,19 @@ fn read_records(mut rest: &[u8], each: &mut dyn FnMut(&CollectionId, SmolStr, Re
         records += 1;
     }
     Some(records)
+}
+
+fn put_records(out: &mut dyn Write, block: &mut Vec<u8>, id: &CollectionId, records: &[Record]) -> io::Result<u64> {
+    block.clear();
+    block.push(RECORDS);
+    block.extend_from_slice(id.tenant.as_bytes());
+    put_str(block, &id.name);
+    for record in records {
+        put_str(block, &record.name);
+        block.extend_from_slice(&record.revision.to_le_bytes());
+        put_value(block, Some(&record.value));
+    }
+    put_block(out, block)
 }
 
 fn put_block(out: &mut dyn Write, content: &[u8]) -> io::Result<u64> {

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use smol_str::SmolStr;
 
 use super::Transaction;
 use super::common::Common;
+use super::pack::Pack;
 use super::table::{Table, Version};
 use crate::{Change, CollectionId, Key, Range, RangeQuery, Record, Revision, Scope, StoreError};
 
@@ -35,9 +37,16 @@ struct Collection {
 struct Tenant {
     /// Sorted by name.
     collections: Vec<(SmolStr, Collection)>,
+    /// When something of it was read or written last, in milliseconds since the store was opened.
+    used: AtomicU64,
 }
 
 impl Tenant {
+    /// Whether nothing but the present records is held.
+    fn has_no_history(&self) -> bool {
+        self.collections.iter().all(|(_, c)| c.log.is_none())
+    }
+
     fn get(&self, name: &str) -> Option<&Collection> {
         self.place(name).ok().map(|i| &self.collections[i].1)
     }
@@ -62,6 +71,26 @@ impl Tenant {
     }
 }
 
+/// The records of a tenant that is not among those of a state.
+#[derive(Debug)]
+pub(crate) struct Tables(Tenant);
+
+impl Tables {
+    /// Of present records in order, used at a time.
+    pub(crate) fn new(collections: Vec<(SmolStr, Vec<Record>)>, now: u64) -> Self {
+        let mut tenant = Tenant { collections: Vec::with_capacity(collections.len()), used: AtomicU64::new(now) };
+        for (name, records) in collections {
+            let mut held = Collection::default();
+            for Record { name, value, revision } in records {
+                held.last = held.last.max(revision);
+                held.table.put(&name, Version { revision, value: Some(value) });
+            }
+            tenant.collections.push((name, held));
+        }
+        Self(tenant)
+    }
+}
+
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sizes {
@@ -73,18 +102,26 @@ pub(crate) struct Sizes {
     pub(crate) changes: u64,
     /// About how many bytes they keep.
     pub(crate) change_bytes: u64,
+    /// Tenants that are in memory.
+    pub(crate) tenants: u64,
+    /// Tenants at rest.
+    pub(crate) at_rest: u64,
 }
 
 /// What the store holds.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     tenants: HashMap<TenantId, Tenant>,
+    /// None of them is among the tenants above.
+    at_rest: HashMap<TenantId, Arc<Pack>>,
     log: Log,
     pub(crate) revision: Revision,
     pub(crate) oldest: Revision,
     /// Tenants that were purged, and when. What was before can no longer be read.
     purged: Vec<(TenantId, Revision)>,
     common: Common,
+    /// When what is applied is written, in milliseconds since the store was opened.
+    pub(crate) now: u64,
     pub(crate) sizes: Sizes,
 }
 
@@ -103,9 +140,11 @@ impl State {
         held.last = held.last.max(revision);
         let (name, value) = self.common.share(name, value);
         held.table.put(&name, Version { revision, value: Some(value) });
+        self.sizes.tenants = self.tenants.len() as u64;
     }
 
-    /// Does what a durable transaction says. Its revision lies behind the present one.
+    /// Does what a durable transaction says. Its revision lies behind the present one, and no tenant that it writes to is
+    /// at rest.
     pub(crate) fn apply(&mut self, revision: Revision, transaction: &Transaction) {
         self.revision = revision;
         match transaction {
@@ -116,10 +155,12 @@ impl State {
             }
             Transaction::Purge(tenant) => self.apply_purge(*tenant),
         }
+        self.sizes.tenants = self.tenants.len() as u64;
     }
 
     fn apply_write(&mut self, key: &Key, value: Option<Bytes>) {
         let revision = self.revision;
+        debug_assert!(!self.at_rest.contains_key(&key.collection.tenant), "a write to a tenant at rest");
         let tenant = match &value {
             Some(_) => self.tenants.entry(key.collection.tenant).or_default(),
             None => match self.tenants.get_mut(&key.collection.tenant) {
@@ -127,6 +168,7 @@ impl State {
                 _ => return,
             },
         };
+        *tenant.used.get_mut() = self.now;
         let (collection_name, collection) = tenant.get_or_create(&key.collection.name, &mut self.common);
         let (name, value) = match value {
             Some(value) => {
@@ -161,6 +203,11 @@ impl State {
 
     fn apply_purge(&mut self, id: TenantId) {
         self.purged.push((id, self.revision));
+        if let Some(pack) = self.at_rest.remove(&id) {
+            self.sizes.records -= pack.records;
+            self.sizes.bytes -= pack.bytes;
+            self.sizes.at_rest -= 1;
+        }
         let Some(tenant) = self.tenants.remove(&id) else { return };
         for (_, collection) in &tenant.collections {
             for entry in collection.table.from("") {
@@ -205,7 +252,100 @@ impl State {
 
     /// The tenants that have anything here, history included.
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
-        self.tenants.keys().copied().collect()
+        self.tenants.keys().chain(self.at_rest.keys()).copied().collect()
+    }
+
+    /// Whether all of a tenant can be read and written. It is told as used then.
+    pub(crate) fn wanted(&self, tenant: TenantId, now: u64) -> bool {
+        match self.tenants.get(&tenant) {
+            Some(tenant) => {
+                // Mostly it was used within this millisecond already.
+                if tenant.used.load(Ordering::Relaxed) < now {
+                    tenant.used.store(now, Ordering::Relaxed);
+                }
+                true
+            }
+            None => !self.at_rest.contains_key(&tenant),
+        }
+    }
+
+    /// What a tenant at rest has.
+    pub(crate) fn resting(&self, tenant: TenantId) -> Option<&Arc<Pack>> {
+        self.at_rest.get(&tenant)
+    }
+
+    /// The tenants that may be laid to rest when nothing of them was used for `idle` milliseconds, and in how many the next
+    /// one may be. The server's own records stay.
+    pub(crate) fn cold(&self, now: u64, idle: u64) -> (Vec<TenantId>, Option<u64>) {
+        let (mut cold, mut next) = (Vec::new(), None);
+        for (id, tenant) in self.tenants.iter().filter(|(id, _)| **id != TenantId::SYSTEM) {
+            match (tenant.used.load(Ordering::Relaxed).saturating_add(idle)).saturating_sub(now) {
+                0 if tenant.has_no_history() => cold.push(*id),
+                // History goes when it does.
+                0 => next = Some(0),
+                left => next = Some(next.map_or(left, |next: u64| next.min(left))),
+            }
+        }
+        (cold, next)
+    }
+
+    /// The collections of a tenant that is cold, and when it was used last.
+    pub(crate) fn is_cold(&self, id: TenantId, now: u64, idle: u64) -> Option<(Vec<SmolStr>, u64)> {
+        let tenant = self.tenants.get(&id)?;
+        let used = tenant.used.load(Ordering::Relaxed);
+        let cold = used.saturating_add(idle) <= now && tenant.has_no_history();
+        cold.then(|| (tenant.collections.iter().map(|(name, _)| name.clone()).collect(), used))
+    }
+
+    /// Present records of a collection from a name on, until they make up `bytes`, and whether other tenants have the same.
+    pub(crate) fn collect(&self, id: &CollectionId, start: &str, bytes: usize) -> Vec<(Record, bool)> {
+        let records = self.scan(id, start, self.revision, bytes);
+        records
+            .into_iter()
+            .map(|record| {
+                let common = self.common.is_shared(&record.name, &record.value);
+                (record, common)
+            })
+            .collect()
+    }
+
+    /// Puts a pack in place of a tenant's tables, and gives those, unless it was used or written to since `used`.
+    pub(crate) fn lay_to_rest(&mut self, id: TenantId, used: u64, pack: Arc<Pack>) -> Option<Tables> {
+        let tenant = self.tenants.get(&id)?;
+        if tenant.used.load(Ordering::Relaxed) != used || !tenant.has_no_history() {
+            return None;
+        }
+        let tenant = self.tenants.remove(&id)?;
+        if self.tenants.len() * 4 < self.tenants.capacity() {
+            self.tenants.shrink_to_fit();
+        }
+        self.at_rest.insert(id, pack);
+        self.count_tenants();
+        Some(Tables(tenant))
+    }
+
+    /// Puts the tables of a tenant in place of its pack, and gives that. `None` if that is not at rest here.
+    pub(crate) fn bring_back(&mut self, id: TenantId, pack: &Arc<Pack>, tenant: Tables) -> Option<Arc<Pack>> {
+        if !self.at_rest.get(&id).is_some_and(|resting| Arc::ptr_eq(resting, pack)) {
+            return None;
+        }
+        let pack = self.at_rest.remove(&id)?;
+        if self.at_rest.len() * 4 < self.at_rest.capacity() {
+            self.at_rest.shrink_to_fit();
+        }
+        self.tenants.insert(id, tenant.0);
+        self.count_tenants();
+        Some(pack)
+    }
+
+    fn count_tenants(&mut self) {
+        self.sizes.tenants = self.tenants.len() as u64;
+        self.sizes.at_rest = self.at_rest.len() as u64;
+    }
+
+    /// Gives up values that no record has any more.
+    pub(crate) fn sweep(&mut self) {
+        self.common.sweep();
     }
 
     /// The collections of a tenant, those that only history knows too.
@@ -351,6 +491,7 @@ impl State {
             tenant.collections.remove(i);
             if tenant.collections.is_empty() {
                 self.tenants.remove(&id);
+                self.sizes.tenants = self.tenants.len() as u64;
             }
         }
     }

@@ -67,6 +67,15 @@ impl Placed {
         self.places.lock().keys().map(|(tenant, item)| (*tenant, item.room, item.namespace.clone())).collect()
     }
 
+    /// The tenants that have something on the host, if it lies in more rooms and namespaces than `limit`.
+    pub(crate) fn tenants_beyond(&self, limit: usize) -> BTreeSet<TenantId> {
+        let namespaces = self.namespaces();
+        if namespaces.len() <= limit {
+            return BTreeSet::new();
+        }
+        namespaces.into_iter().map(|(tenant, ..)| tenant).collect()
+    }
+
     /// Waits until something was placed or removed.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;

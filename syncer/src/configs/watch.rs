@@ -57,7 +57,10 @@ pub(crate) async fn watch_configs(context: Arc<Context>) {
 async fn watch_namespace(context: Arc<Context>, tenant: TenantId, namespace: SmolStr, kind: HostKind) {
     let mut backoff = Duration::from_secs(1);
     loop {
-        match follow(&context, tenant, &namespace, kind).await {
+        let ended = follow(&context, tenant, &namespace, kind).await;
+        // What happens until it is followed again is not told.
+        context.touched.add(tenant);
+        match ended {
             Ok(()) => backoff = Duration::from_secs(1),
             Err(error) => {
                 tracing::debug!(%tenant, %namespace, kind = kind.resource, %error, "the watch on a host namespace broke");
@@ -104,6 +107,7 @@ fn touched(context: &Context, tenant: TenantId, namespace: &str, kind: HostKind,
         None => deleted,
     };
     if !ours {
+        context.touched.add(tenant);
         context.placed.doubt(tenant, &item);
         context.wake(tenant, item);
     }

@@ -66,7 +66,7 @@ async fn measure(name: &str, puts: u64, folder: &Path) -> Result<(), Failure> {
 
 async fn embedded(puts: u64, folder: &Path) -> Result<(), Failure> {
     let collection = CollectionId { tenant: TenantId::from_bytes([1; 16]), name: "records".into() };
-    let options = || Options { checkpoint_bytes: 0 };
+    let options = || Options { checkpoint_bytes: 0, ..Options::default() };
     let store = Arc::new(Embedded::open(folder, options())?);
     let run = run(puts, {
         let (store, collection) = (store.clone(), collection.clone());
