@@ -298,8 +298,13 @@ impl Follower {
     fn tell(&mut self, change: &store::Change, events: &mut VecDeque<Event>) -> Result<(), ApiError> {
         let tenant = change.key.collection.tenant;
         if !self.known.contains(&tenant) {
-            // Its attachment may not have been seen yet: it comes before its changes.
-            self.look_around(events);
+            // Its attachment may not have been seen yet: it comes before its changes. Where it has not been told of yet
+            // either, the change is left out, and who lists at the attachment sees what it made: so are the first objects
+            // of a tenant, each of which would have all tenants looked at.
+            if self.changes.has_changed().unwrap_or(false) {
+                self.changes.mark_unchanged();
+                self.look_around(events);
+            }
             if !self.known.contains(&tenant) {
                 return Ok(());
             }

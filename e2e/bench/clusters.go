@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -19,6 +23,10 @@ type clusters struct {
 	configs map[string]chan []byte
 	stop    context.CancelFunc
 	failed  chan error
+
+	lock sync.Mutex
+	// Those that say that they are ready: all that belongs to them is made.
+	ready map[string]bool
 }
 
 // cluster is one that answers.
@@ -35,7 +43,7 @@ func newClusters(ctx context.Context, host *rest.Config, names []string) (*clust
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	c := &clusters{host: client, configs: map[string]chan []byte{}, stop: stop, failed: make(chan error, 1)}
+	c := &clusters{host: client, configs: map[string]chan []byte{}, stop: stop, failed: make(chan error, 2), ready: map[string]bool{}}
 	for _, name := range names {
 		c.configs[name+"-kubeconfig"] = make(chan []byte, 1)
 	}
@@ -44,6 +52,37 @@ func newClusters(ctx context.Context, host *rest.Config, names []string) (*clust
 		stop()
 		return nil, err
 	}
+	stream, err := client.Get().AbsPath(clustersURL).Param("watch", "true").Stream(ctx)
+	if err != nil {
+		watch.Stop()
+		stop()
+		return nil, err
+	}
+	go func() {
+		defer stream.Close()
+		decoder := json.NewDecoder(bufio.NewReaderSize(stream, 64<<10))
+		for {
+			var event struct {
+				Object struct {
+					Metadata struct{ Name string }
+					Status   struct{ Conditions []metav1.Condition }
+				}
+			}
+			if err := decoder.Decode(&event); err != nil {
+				if ctx.Err() == nil {
+					c.failed <- fmt.Errorf("the watch of VirtualClusters ended: %w", err)
+				}
+				return
+			}
+			for _, condition := range event.Object.Status.Conditions {
+				if condition.Type == "Ready" && condition.Status == metav1.ConditionTrue {
+					c.lock.Lock()
+					c.ready[event.Object.Metadata.Name] = true
+					c.lock.Unlock()
+				}
+			}
+		}
+	}()
 	go func() {
 		defer watch.Stop()
 		for event := range watch.ResultChan() {
@@ -101,6 +140,47 @@ func (c *clusters) create(ctx context.Context, name string) (cluster, error) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// complete waits until so many say that they are ready.
+func (c *clusters) complete(ctx context.Context, count int) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
+	for {
+		c.lock.Lock()
+		ready := len(c.ready)
+		c.lock.Unlock()
+		if ready >= count {
+			return nil
+		}
+		select {
+		case err := <-c.failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("only %d of %d virtual clusters are ready: %w", ready, count, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// arrive asks for all of these at an even rate, whether those before them answer or not, and tells how long each took.
+func (c *clusters) arrive(ctx context.Context, names []string, each time.Duration) (latencies, error) {
+	took, errs := make(latencies, len(names)), make([]error, len(names))
+	began := time.Now()
+	var group sync.WaitGroup
+	for i, name := range names {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Until(began.Add(time.Duration(i) * each))):
+		}
+		group.Go(func() {
+			made, err := c.create(ctx, name)
+			took[i], errs[i] = made.took, err
+		})
+	}
+	group.Wait()
+	return took, first(errs)
 }
 
 // virtualCluster makes one virtual cluster, of which o then is the server.

@@ -14,6 +14,9 @@ import (
 // Virtual clusters that are made at once when speed counts.
 const makers = 16
 
+// How long one that comes on its own comes after the one before it: 1,000 in a minute.
+const apart = time.Minute / 1000
+
 // idle is what a server uses that nobody asks anything of.
 type idle struct {
 	memory float64
@@ -24,7 +27,7 @@ type idle struct {
 // density measures what virtual clusters cost that nobody uses, and how soon they are there.
 func (b *bench) density(ctx context.Context, r *result) error {
 	z := b.sizes
-	r.Settings = map[string]any{"clusters": z.Clusters, "idle seconds": z.Idle.Seconds(), "made at once": makers}
+	r.Settings = map[string]any{"clusters": z.Clusters, "idle seconds": z.Idle.Seconds(), "made at once": makers, "arriving": z.Arriving}
 	b.say("start etcd, kube-apiserver and kube-controller-manager: what one cluster costs otherwise")
 	host, err := b.startStock(ctx)
 	if err != nil {
@@ -34,12 +37,12 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	o, err := b.startOurs(ctx, host, z.Clusters)
+	o, err := b.startOurs(ctx, host, z.Clusters+z.Arriving)
 	if err != nil {
 		return err
 	}
 	var names []string
-	for i := range z.Clusters {
+	for i := range z.Clusters + z.Arriving {
 		names = append(names, fmt.Sprintf("c%d", i))
 	}
 	made, err := newClusters(ctx, host.config, names)
@@ -84,7 +87,7 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	}
 
 	b.say("%d virtual clusters, %d at once", z.Clusters, makers)
-	others := names[some:]
+	others, arriving := names[some:z.Clusters], names[z.Clusters:]
 	m, err := begin(&o.server)
 	if err != nil {
 		return err
@@ -93,13 +96,21 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	crowd := make([]time.Duration, len(others))
+	crowd := make(latencies, len(others))
+	var last cluster
 	err = each(makers, len(others), func(i int) error {
 		c, err := made.create(ctx, others[i])
 		crowd[i] = c.took
+		if i == len(others)-1 {
+			last = c
+		}
 		return err
 	})
 	if err != nil {
+		return explain(err)
+	}
+	answering := time.Since(m.began).Seconds()
+	if err := made.complete(ctx, z.Clusters); err != nil {
 		return explain(err)
 	}
 	making, err := m.end()
@@ -115,9 +126,31 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	if err != nil {
 		return explain(err)
 	}
+	b.say("one write at a time among them")
 	among, err := tenantWrites(ctx, o)
 	if err != nil {
 		return explain(err)
+	}
+	var back [2]float64
+	if last.config != nil {
+		b.say("restart")
+		if back, err = comeBack(ctx, o, first.config, last.config); err != nil {
+			return explain(err)
+		}
+	}
+	var open latencies
+	arrivals := 1 / apart.Seconds()
+	if len(arriving) > 0 {
+		if err := quiet(ctx, &o.server); err != nil {
+			return explain(err)
+		}
+		b.say("%d virtual clusters more, %.1f a second", len(arriving), arrivals)
+		if open, err = made.arrive(ctx, arriving, apart); err != nil {
+			return explain(err)
+		}
+		if err := made.complete(ctx, len(names)); err != nil {
+			return explain(err)
+		}
 	}
 
 	b.say("all at rest")
@@ -135,14 +168,24 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	r.less("VirtualCluster accepted to first authenticated answer, p50 (stock: start of its processes)", "ms", took.at(0.5), one.startup.Seconds()*1e3).wanted("100 of ours")
 	r.less("the same, p99", "ms", took.at(0.99), one.startup.Seconds()*1e3).wanted("500 of ours")
 	if len(others) > 0 {
-		rate := float64(len(others)) / making.seconds
+		rate := float64(len(others)) / answering
 		// What the host's own work for them leaves, were ours and the client's free.
 		most := float64(runtime.NumCPU()*len(others)) / (hostAfter - hostCPU)
 		r.more(fmt.Sprintf("made each second, %d at once", makers), "1/s", rate, none).wanted("16.7").limit(most)
-		r.less("the same: accepted to first answer, p50", "ms", latencies(crowd).at(0.5), none)
-		r.less("the same: accepted to first answer, p99", "ms", latencies(crowd).at(0.99), none)
+		r.less("the same: accepted to first answer, p50", "ms", crowd.at(0.5), none)
+		r.less("the same: accepted to first answer, p99", "ms", crowd.at(0.99), none)
+		r.more("the same: complete (Ready) each second", "1/s", float64(len(others))/making.seconds, none).wanted("16.7").limit(most)
 		r.less("processor time to make one: of the server", "ms", making.serverCPU/float64(len(others))*1e3, none)
 		r.less("processor time to make one: of the host's kube-apiserver and etcd", "ms", (hostAfter-hostCPU)/float64(len(others))*1e3, none)
+	}
+	if len(open) > 0 {
+		what := fmt.Sprintf("%s more at %.1f a second: accepted to first answer", number(known(float64(len(open)))), arrivals)
+		r.less(what+", p50", "ms", open.at(0.5), none).wanted("100")
+		r.less(what+", p99", "ms", open.at(0.99), none).wanted("500")
+	}
+	if last.config != nil {
+		r.less("kill -9 of the server to the first answer of the first, "+clusters(z.Clusters), "s", back[0], none)
+		r.less("to the first answer of the last", "s", back[1], none)
 	}
 	r.less("one write at a time, 1 virtual cluster, p50", "ms", alone.latencies.at(0.5), none)
 	r.less("one write at a time, "+clusters(z.Clusters)+", p50", "ms", among.latencies.at(0.5), none)
@@ -161,7 +204,7 @@ func (b *bench) density(ctx context.Context, r *result) error {
 		"etcd and kube-apiserver on the same cores and disk, without nodes. Stock: one idle etcd, kube-apiserver and kube-controller-manager.")
 	if len(others) > 0 {
 		r.note("Limit of those made each second: the host's processor time for one, on all cores.")
-		r.note("The last %d of %s were made within %.0f s.", len(others), number(known(float64(z.Clusters))), making.seconds)
+		r.note("The last %d of %s answered within %.0f s and were complete (Ready: with what pods need on the host) within %.0f s.", len(others), number(known(float64(z.Clusters))), answering, making.seconds)
 	}
 	return nil
 }
@@ -193,6 +236,27 @@ func (b *bench) plane(ctx context.Context, host *stock) (p struct {
 	p.startup = host.startup
 	manager.stop()
 	return p, err
+}
+
+// comeBack kills the server, starts it again and tells after how many seconds each of these virtual clusters answers.
+func comeBack(ctx context.Context, o *ours, configs ...*rest.Config) (seconds [2]float64, err error) {
+	began := time.Now()
+	if err := o.restart(ctx); err != nil {
+		return seconds, err
+	}
+	for i, config := range configs {
+		client, err := coreClient(config, jsonType)
+		if err != nil {
+			return seconds, err
+		}
+		err = await("the virtual cluster", time.Minute, o.processes, func() error { return client.Get().Resource("namespaces").Do(ctx).Error() })
+		if err != nil {
+			return seconds, err
+		}
+		client.Client.CloseIdleConnections()
+		seconds[i] = time.Since(began).Seconds()
+	}
+	return seconds, nil
 }
 
 // atRest waits until a server is quiet, then watches it for a while.

@@ -28,6 +28,7 @@ type sizes struct {
 	Step    string
 
 	Clusters int
+	Arriving int
 	Idle     time.Duration
 }
 
@@ -47,6 +48,7 @@ func (s *sizes) flags() {
 	flag.IntVar(&s.Objects, "objects", 20_000, "api: objects among which a write is measured, beside 1,000 (up to 1000000: 10 GB of memory; the stock server is left out above 100000)")
 	flag.StringVar(&s.Step, "step", "", "api: only the steps whose names hold this (requests, lists, fan-out, writes, reconnecting)")
 	flag.IntVar(&s.Clusters, "clusters", 1_000, "density: virtual clusters (up to 5000)")
+	flag.IntVar(&s.Arriving, "arriving", 1_000, "density: virtual clusters that are asked for at 16.7 a second, beside those")
 	flag.DurationVar(&s.Idle, "idle", time.Minute, "density: how long they are watched idle")
 }
 
@@ -72,6 +74,7 @@ func (s *sizes) settle() {
 	small("replayed", &s.Replayed, 1)
 	small("objects", &s.Objects, 1_500)
 	small("clusters", &s.Clusters, 10)
+	small("arriving", &s.Arriving, 10)
 	if !given["idle"] {
 		s.Idle = 5 * time.Second
 	}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use apimachinery::tenant::TenantId;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// The syncer as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -281,12 +282,25 @@ impl Config {
 #[derive(Debug, Default)]
 pub struct Directory {
     tenants: RwLock<HashMap<TenantId, Arc<TenantSettings>>>,
+    filled: watch::Sender<bool>,
 }
 
 impl Directory {
     /// Adds a tenant or changes its settings. The syncer learns of it through [`crate::Syncer::tenant_changed`].
     pub fn set(&self, tenant: TenantId, settings: TenantSettings) {
         self.tenants.write().insert(tenant, Arc::new(settings));
+    }
+
+    /// All virtual clusters that there were when the operator first looked are here. Of one that comes later the host has
+    /// nothing before it is set here.
+    pub fn fill(&self) {
+        self.filled.send_replace(true);
+    }
+
+    /// Waits until [`Directory::fill`].
+    pub async fn filled(&self) {
+        // The sender is ours, so this ends in no other way.
+        let _ = self.filled.subscribe().wait_for(|filled| *filled).await;
     }
 
     /// Forgets a tenant.

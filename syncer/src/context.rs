@@ -41,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) in_use: InUse,
     /// Host namespaces that are there with all that must be in them.
     pub(crate) ready_namespaces: Mutex<HashSet<(TenantId, SmolStr)>>,
+    /// Host namespaces that were just made, by the rooms that have not scanned them yet: nothing is in them that is not known.
+    pub(crate) fresh_namespaces: Mutex<HashSet<(TenantId, &'static str, SmolStr)>>,
     /// When the tokens of a pod are to be renewed, by pod uid.
     pub(crate) tokens: Mutex<HashMap<(TenantId, String), Instant>>,
     /// The config objects that are on the host.
@@ -76,6 +78,7 @@ impl Context {
             shared: Shared::default(),
             in_use: InUse::default(),
             ready_namespaces: Mutex::default(),
+            fresh_namespaces: Mutex::default(),
             tokens: Mutex::default(),
             placed: Placed::default(),
             leases: Mutex::default(),
@@ -221,6 +224,7 @@ impl Context {
         self.events.tenants.lock().remove(&tenant);
         self.touched.forget(tenant);
         self.ready_namespaces.lock().retain(|(t, _)| *t != tenant);
+        self.fresh_namespaces.lock().retain(|(t, ..)| *t != tenant);
         self.tokens.lock().retain(|(t, _), _| *t != tenant);
         self.placed.forget(tenant, None);
         self.leases.lock().retain(|(t, _), _| *t != tenant);

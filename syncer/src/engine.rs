@@ -1,14 +1,12 @@
 //! The engine: what changes on either side wakes items, items are synced, failures are tried again.
 
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::gvk::GroupResource;
 use apimachinery::tenant::TenantId;
 use futures::StreamExt;
-use parking_lot::Mutex;
 use tenant_client::{Event, TenantClient};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
@@ -24,7 +22,7 @@ use crate::host_api::{HostApi, HostDelete, HostKind};
 use crate::marks;
 use crate::metrics::{Metrics, ResultLabel, RoomLabel};
 use crate::namespaces;
-use crate::room::{Room, Watching};
+use crate::room::Room;
 use crate::rooms;
 use crate::watch::watch_room;
 use tenant_client::work::{Item, SCAN};
@@ -35,8 +33,6 @@ const NAMESPACES: HostKind = HostKind::core("namespaces", "Namespace");
 pub struct Syncer {
     context: Arc<Context>,
     rooms: Rooms,
-    /// Tenants whose host objects are all known.
-    listed: Arc<Mutex<HashSet<TenantId>>>,
 }
 
 #[derive(Clone)]
@@ -77,7 +73,7 @@ impl Syncer {
         let host = HostApi::new(client, config.host_timeout());
         let context = Arc::new(Context::new(tenants, host, directory, config, metrics));
         bridge.connect(Arc::clone(&context));
-        Self { context, rooms: Rooms::new(), listed: Arc::default() }
+        Self { context, rooms: Rooms::new() }
     }
 
     /// A tenant's settings were set or changed: everything of it is looked at again.
@@ -101,7 +97,6 @@ impl Syncer {
     /// What the host says; then something may be left.
     pub async fn tenant_cleanup(&self, tenant: TenantId) -> Result<(), HostError> {
         self.context.forget(tenant);
-        self.listed.lock().remove(&tenant);
         let host = &self.context.host;
         let selector = format!("{}={tenant}", marks::TENANT);
         loop {
@@ -128,8 +123,14 @@ impl Syncer {
         }
     }
 
-    /// Runs until it is cancelled. What is under way then is given up: the next run begins from the state it finds.
+    /// Runs until it is cancelled, once the [`Directory`] is filled. What is under way then is given up: the next run begins
+    /// from the state it finds.
     pub async fn run(&self, cancel: CancellationToken) {
+        // What the watches see of a tenant that is not in the directory is passed over for good.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = self.context.directory.filled() => {}
+        }
         let mut tasks = JoinSet::new();
         let mut synced = Vec::new();
         for room in self.rooms.all.iter() {
@@ -139,7 +140,7 @@ impl Syncer {
                 tasks.spawn(watch_room(Arc::clone(&self.context), Arc::clone(room), watching, sender));
             }
         }
-        tasks.spawn(follow_tenants(Arc::clone(&self.context), self.rooms.clone(), Arc::clone(&self.listed)));
+        tasks.spawn(follow_tenants(Arc::clone(&self.context), self.rooms.clone()));
         tasks.spawn(scan_all(Arc::clone(&self.context)));
         tasks.spawn(watch_configs(Arc::clone(&self.context)));
         let work = async {
@@ -178,9 +179,7 @@ impl Syncer {
                     let label = RoomLabel { room: item.room };
                     self.context.metrics.queue_seconds.get_or_create(&label).observe(waited.as_secs_f64());
                     self.context.metrics.queue_depth.set(i64::try_from(self.context.queue.len()).unwrap_or(i64::MAX));
-                    let task = sync_item(
-                        Arc::clone(&self.context), self.rooms.clone(), Arc::clone(&self.listed), tenant, item.clone(),
-                    );
+                    let task = sync_item(Arc::clone(&self.context), self.rooms.clone(), tenant, item.clone());
                     let handle = running.spawn(task);
                     items.insert(handle.id(), (tenant, item, Instant::now()));
                 }
@@ -269,21 +268,14 @@ impl Syncer {
     }
 }
 
-async fn sync_item(
-    context: Arc<Context>,
-    rooms: Rooms,
-    listed: Arc<Mutex<HashSet<TenantId>>>,
-    tenant: TenantId,
-    item: Item,
-) -> Result<(), SyncError> {
+async fn sync_item(context: Arc<Context>, rooms: Rooms, tenant: TenantId, item: Item) -> Result<(), SyncError> {
     if context.directory.get(tenant).is_none() {
         return Ok(());
     }
     if item.room == SCAN {
-        return scan_tenant(&context, &rooms, &listed, tenant).await;
-    }
-    if !listed.lock().contains(&tenant) {
-        // The scan that is to come looks at everything.
+        for room in rooms.all.iter() {
+            room.scan(&context, tenant).await?;
+        }
         return Ok(());
     }
     match rooms.find(item.room) {
@@ -292,39 +284,13 @@ async fn sync_item(
     }
 }
 
-/// Looks at everything of a tenant. The first time also at what the host has of it, which the watches passed over while
-/// the tenant was not known.
-async fn scan_tenant(
-    context: &Arc<Context>,
-    rooms: &Rooms,
-    listed: &Mutex<HashSet<TenantId>>,
-    tenant: TenantId,
-) -> Result<(), SyncError> {
-    if !listed.lock().contains(&tenant) {
-        let selector = format!("{}={tenant}", marks::TENANT);
-        for room in rooms.all.iter() {
-            if let Some(watching @ Watching::Marked(kind)) = room.watching() {
-                let (items, _) = context.host.list(kind, "", &selector).await?;
-                for object in items {
-                    crate::watch::seen(context, room.as_ref(), watching, object);
-                }
-            }
-        }
-        listed.lock().insert(tenant);
-    }
-    for room in rooms.all.iter() {
-        room.scan(context, tenant).await?;
-    }
-    Ok(())
-}
-
 /// Follows the tenants, for ever.
-async fn follow_tenants(context: Arc<Context>, rooms: Rooms, listed: Arc<Mutex<HashSet<TenantId>>>) {
+async fn follow_tenants(context: Arc<Context>, rooms: Rooms) {
     loop {
         let mut stream = context.tenants.follow();
         loop {
             match stream.next().await {
-                Ok(events) => events.iter().for_each(|event| route(&context, &rooms, &listed, event)),
+                Ok(events) => events.iter().for_each(|event| route(&context, &rooms, event)),
                 Err(error) => {
                     tracing::warn!(%error, "the change log of the tenants broke off; following anew");
                     break;
@@ -335,13 +301,10 @@ async fn follow_tenants(context: Arc<Context>, rooms: Rooms, listed: Arc<Mutex<H
     }
 }
 
-fn route(context: &Context, rooms: &Rooms, listed: &Mutex<HashSet<TenantId>>, event: &Event) {
+fn route(context: &Context, rooms: &Rooms, event: &Event) {
     match event {
         Event::Attached(tenant) => context.wake(*tenant, Item::new(SCAN, "", "")),
-        Event::Detached(tenant) => {
-            listed.lock().remove(tenant);
-            context.forget(*tenant);
-        }
+        Event::Detached(tenant) => context.forget(*tenant),
         Event::Change(change) => {
             context.touched.add(change.tenant);
             for index in rooms.by_resource.get(change.resource.as_ref()).into_iter().flatten() {

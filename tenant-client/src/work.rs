@@ -51,6 +51,8 @@ struct Inner {
     /// Tenants that have something ready and may have more in flight.
     turns: VecDeque<TenantId>,
     delayed: BinaryHeap<Reverse<(Instant, TenantId, Item)>>,
+    /// How many items are ready, over all tenants.
+    ready: usize,
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +149,9 @@ impl Queue {
     /// Forgets a tenant. What runs for it ends by itself.
     pub fn forget(&self, tenant: TenantId) {
         let mut inner = self.inner.lock();
-        inner.tenants.remove(&tenant);
+        if let Some(forgotten) = inner.tenants.remove(&tenant) {
+            inner.ready -= forgotten.ready.len();
+        }
         inner.turns.retain(|t| *t != tenant);
         inner.delayed.retain(|Reverse((_, t, _))| *t != tenant);
     }
@@ -159,7 +163,7 @@ impl Queue {
 
     /// How many items wait, over all tenants.
     pub fn len(&self) -> usize {
-        self.inner.lock().tenants.values().map(|t| t.ready.len()).sum()
+        self.inner.lock().ready
     }
 }
 
@@ -191,6 +195,7 @@ impl Inner {
         }
         state.waiting.insert(item.clone());
         state.ready.push_back((item, Instant::now()));
+        self.ready += 1;
         self.give_turn(tenant, in_flight_limit);
     }
 
@@ -218,6 +223,7 @@ impl Inner {
         let state = self.tenants.get_mut(&tenant)?;
         state.has_turn = false;
         let (item, since) = state.ready.pop_front()?;
+        self.ready -= 1;
         state.waiting.remove(&item);
         state.running.insert(item.clone());
         if state.overflowed && state.ready.is_empty() {
@@ -225,6 +231,7 @@ impl Inner {
             let scan = Item::new(SCAN, "", "");
             state.waiting.insert(scan.clone());
             state.ready.push_back((scan, Instant::now()));
+            self.ready += 1;
         }
         self.give_turn(tenant, in_flight_limit);
         Some((tenant, item, since))

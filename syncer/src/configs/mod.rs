@@ -41,6 +41,12 @@ pub(crate) const CONFIG_MAPS: Configs = Configs { kind: HostKind::core("configma
 /// The room of secrets.
 pub(crate) const SECRETS: Configs = Configs { kind: HostKind::core("secrets", "Secret") };
 
+/// A host namespace was just made: the next scan need not ask the host what is in it.
+pub(crate) fn namespace_is_fresh(context: &Context, tenant: TenantId, namespace: &str) {
+    let keys = [CONFIG_MAPS, SECRETS].map(|room| (tenant, room.kind.resource, namespace.into()));
+    context.fresh_namespaces.lock().extend(keys);
+}
+
 /// The item of something that a pod uses.
 pub(crate) fn use_item(namespace: &str, used: &Use) -> Item {
     match used {
@@ -224,8 +230,12 @@ impl Room for Configs {
             }
         }
         // What the host has of it: put back what was edited, remove what is left over.
-        let mut tokens = HashSet::new();
+        let (mut tokens, mut all) = (HashSet::new(), true);
         for (_, namespace) in context.marked.names(tenant, "namespaces") {
+            if context.fresh_namespaces.lock().remove(&(tenant, self.kind.resource, namespace.clone())) {
+                all = false;
+                continue;
+            }
             let host_namespace = context.host_namespace(tenant, &namespace)?;
             let selector = format!("{}={tenant}", marks::TENANT);
             for host in context.host.list(self.kind, &host_namespace, &selector).await?.0 {
@@ -243,7 +253,7 @@ impl Room for Configs {
                 }
             }
         }
-        if self.kind.resource == "secrets" {
+        if self.kind.resource == "secrets" && all {
             // A pod whose token secret someone deleted gets another when it is looked at.
             context.tokens.lock().retain(|(t, uid), _| *t != tenant || tokens.contains(uid));
         }

@@ -14,6 +14,7 @@ use apimachinery::tenant::TenantId;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use crate::configs::namespace_is_fresh;
 use crate::context::Context;
 use crate::covers::covers;
 use crate::error::{HostError, SyncError};
@@ -51,7 +52,12 @@ pub(crate) async fn namespace_ensure(
         return Err(SyncError::Wait("the namespace is gone", soon));
     };
     let object = object.to_value()?;
-    let host = context.host.get(NAMESPACES, "", &host_name).await?;
+    let known = context.marked.get(tenant, NAMESPACES.resource, "", namespace).filter(|host| !host.gone);
+    let host = match known {
+        Some(known) => Some(known.value()),
+        // One without our mark is not watched, and must be left alone.
+        None => context.host.get(NAMESPACES, "", &host_name).await?,
+    };
     if let Some(host) = &host {
         if host["metadata"]["deletionTimestamp"].is_string() {
             return Err(SyncError::Wait("an earlier host namespace is still being deleted", soon));
@@ -63,7 +69,12 @@ pub(crate) async fn namespace_ensure(
         }
     }
     let mut desired = namespace_translate(&object, tenant, &settings);
-    context.host.apply_over(NAMESPACES, &mut desired, host.as_ref(), false).await?;
+    if !host.as_ref().is_some_and(|host| in_sync(host, &desired)) {
+        context.host.apply_over(NAMESPACES, &mut desired, host.as_ref(), false).await?;
+    }
+    if host.is_none() {
+        namespace_is_fresh(context, tenant, namespace);
+    }
     if let Some(access) = &context.config.access {
         let binding = namespace_binding_translate(&host_name, tenant, access);
         context.host.apply(ROLE_BINDINGS, &binding, false).await?;
@@ -71,6 +82,12 @@ pub(crate) async fn namespace_ensure(
     }
     context.ready_namespaces.lock().insert((tenant, namespace.into()));
     Ok(host_name)
+}
+
+/// Whether a host namespace is as it was applied last, and that is what is wanted.
+fn in_sync(host: &Value, desired: &Value) -> bool {
+    let stamp = |o: &Value| o["metadata"]["annotations"][crate::marks::APPLIED].clone();
+    stamp(host) == stamp(desired) && covers(host, desired)
 }
 
 /// Waits until the host's authorizer, which reads bindings by a watch of its own, knows the binding. It tells no one when, so it is asked,
@@ -136,10 +153,7 @@ impl Room for Namespaces {
             return delete(context, &host_name, &present).await;
         }
         let mut desired = namespace_translate(&object, tenant, &settings);
-        let stamp = |o: &Value| o["metadata"]["annotations"][crate::marks::APPLIED].clone();
-        if present["metadata"]["deletionTimestamp"].is_null()
-            && (stamp(&present) != stamp(&desired) || !covers(&present, &desired))
-        {
+        if present["metadata"]["deletionTimestamp"].is_null() && !in_sync(&present, &desired) {
             context.host.apply_owned(NAMESPACES, &mut desired, Some(meta::uid(&present)), false).await?;
         }
         Ok(())

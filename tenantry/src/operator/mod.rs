@@ -5,8 +5,10 @@ pub mod host;
 pub mod objects;
 pub mod policy;
 pub mod ports;
+mod reconcile;
 mod settled;
 pub mod status;
+mod turns;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -19,15 +21,17 @@ use apiserver_shim::tenants::{TenantError, TenantSpec, Tenants};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::api::ObjectMeta;
 use kube::runtime::controller::{Action, Controller};
-use kube::runtime::finalizer::{self, finalizer};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::finalizer;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use syncer::Syncer;
 use syncer::config::{Directory, TenantSettings};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use virtualcluster::{FINALIZER, Phase, VirtualCluster};
@@ -41,16 +45,14 @@ use endpoint::EndpointError;
 use host::WriteError;
 use objects::Owner;
 use settled::{Made, Settled};
+use turns::{Lane, Turn, Turns};
 
-/// How soon a reconciliation that failed is tried again, at first and at most.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LAST: Duration = Duration::from_secs(60);
 /// How soon a load balancer's address is looked for again.
 const PENDING: Duration = Duration::from_secs(2);
 /// How often a kubeconfig is signed anew: its certificate lives for a year.
 const RESIGN: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Virtual clusters that are reconciled at once.
-const AT_ONCE: u16 = 32;
+/// Virtual clusters that are looked at at once: those whose turn it is, and some that wait to be told that it is not.
+const AT_ONCE: u16 = 100;
 /// The namespace of a tenant whose host namespace holds the tenant's API Service.
 const HOME: &str = "default";
 
@@ -70,6 +72,11 @@ pub struct Operator {
     tasks: TaskTracker,
     cancel: CancellationToken,
     running: Mutex<HashMap<TenantId, Running>>,
+    turns: Turns,
+    /// Those whose turn has come; taken by [`Operator::run`].
+    coming: Mutex<Option<mpsc::Receiver<Turn>>>,
+    /// Held while a resolver begins to listen, which it does once.
+    beginning: tokio::sync::Mutex<()>,
     /// Namespaces of VirtualClusters in which our right to write kubeconfigs was bound.
     bound: Mutex<HashSet<String>>,
     failures: Mutex<HashMap<TenantId, u32>>,
@@ -158,6 +165,7 @@ impl Operator {
     pub fn new(parts: Parts) -> Arc<Self> {
         let ports =
             PortPool::new(parts.config.ports.clone(), parts.tenants.ports().into_iter().filter(|(_, p)| *p != 0));
+        let (turns, coming) = Turns::new();
         Arc::new(Self {
             client: parts.client,
             config: parts.config,
@@ -172,6 +180,9 @@ impl Operator {
             tasks: parts.tasks,
             cancel: parts.cancel,
             running: Mutex::default(),
+            turns,
+            coming: Mutex::new(Some(coming)),
+            beginning: tokio::sync::Mutex::default(),
             bound: Mutex::default(),
             failures: Mutex::default(),
         })
@@ -185,12 +196,15 @@ impl Operator {
             cidrs = host_facts::service_cidrs(&self.client) => { self.service_cidrs.get_or_init(|| cidrs); }
         }
         let all: Api<VirtualCluster> = Api::all(self.client.clone());
-        let config = kube::runtime::controller::Config::default().concurrency(AT_ONCE);
         let services: Api<Service> = Api::all(self.client.clone());
         let slices: Api<EndpointSlice> = Api::all(self.client.clone());
         let ours = watcher::Config::default().labels(objects::MADE_FOR);
-        Controller::new(all, watcher::Config::default())
-            .with_config(config)
+        let coming = self.coming.lock().take();
+        let config = kube::runtime::controller::Config::default().concurrency(AT_ONCE);
+        let controller = Controller::new(all, watcher::Config::default()).with_config(config);
+        let known = controller.store();
+        let filling = self.fill_directory(&known);
+        let following = controller
             .watches(services, ours.clone(), {
                 let this = Arc::clone(&self);
                 move |service| this.noticed(Made::Service, &service.metadata)
@@ -200,7 +214,7 @@ impl Operator {
                 move |slice| this.noticed(Made::Slice, &slice.metadata)
             })
             .graceful_shutdown_on(cancel.cancelled_owned())
-            .run(reconcile, retry, self)
+            .run(reconcile::looked_at, |_, _, _| Action::await_change(), Arc::clone(&self))
             .for_each(async |result| {
                 if let Err(error @ kube::runtime::controller::Error::QueueError(_)) = result {
                     tracing::warn!(
@@ -208,16 +222,73 @@ impl Operator {
                         "cannot follow the VirtualClusters of the host"
                     );
                 }
-            })
-            .await;
+            });
+        let working = async {
+            if let Some(coming) = coming {
+                Arc::clone(&self).work(coming, known.clone()).await;
+            }
+        };
+        tokio::join!(following, filling, working);
     }
 
-    async fn apply(&self, vc: &VirtualCluster) -> Result<Action, OperatorError> {
-        let (id, namespace, name) = identity(vc)?;
-        if self.is_settled(id, vc) {
-            self.report_ready(vc, id).await?;
-            return Ok(Action::requeue(RESIGN));
+    /// Does what it is whose turn for until cancelled; finishes what it has begun.
+    async fn work(self: Arc<Self>, mut coming: mpsc::Receiver<Turn>, known: Store<VirtualCluster>) {
+        let mut running = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => break,
+                Some(turn) = coming.recv() => {
+                    // One that is gone was cleaned up before its finalizer went.
+                    if let Some(vc) = known.get(&turn.who) {
+                        running.spawn(reconcile::in_turn(Arc::clone(&self), vc, turn, known.clone()));
+                    }
+                }
+                Some(_) = running.join_next() => {}
+            }
         }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Tells the syncer of all virtual clusters that there are, so that it knows whose the host objects are that it sees at
+    /// first, and has the resolvers of those that are served answer before anything is asked of the host for them.
+    async fn fill_directory(&self, known: &Store<VirtualCluster>) {
+        if known.wait_until_ready().await.is_err() {
+            // The controller has ended, and so does everything.
+            return;
+        }
+        for vc in known.state() {
+            let Ok((id, _, name)) = identity(&vc) else { continue };
+            if vc.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let served = self.tenants.get(id).map(|tenant| tenant.spec());
+            if self.directory.get(id).is_none() {
+                let addresses = served.as_ref().map(|spec| spec.service_ips.as_slice()).unwrap_or_default();
+                self.directory.set(id, self.settings(&vc, &name, addresses));
+            }
+            if let Some(spec) = served.filter(|spec| spec.port != 0)
+                && let Err(error) = self.listen_dns(id, spec.port + 1).await
+            {
+                tracing::warn!(tenant = %id, name, error = crate::logging::chain(&error), "the resolver has to wait");
+            }
+        }
+        self.directory.fill();
+    }
+
+    /// What is made for a virtual cluster next.
+    fn lane(&self, id: TenantId, vc: &VirtualCluster) -> Lane {
+        if vc.metadata.deletion_timestamp.is_some() {
+            return Lane::Going;
+        }
+        let ready = vc.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Ready));
+        let usable = ready || self.running.lock().get(&id).is_some_and(|running| running.kubeconfig.is_some());
+        if usable && self.tenants.get(id).is_some() { Lane::Rest } else { Lane::First }
+    }
+
+    /// Brings a virtual cluster to its first answer, and in a turn for the rest does that. Says after which time to look again, if
+    /// nothing on the host will tell.
+    async fn apply(&self, vc: &VirtualCluster, lane: Lane) -> Result<Option<Duration>, OperatorError> {
+        let (id, namespace, name) = identity(vc)?;
         self.running.lock().entry(id).or_default().settled.begin();
         let owner = Owner { id, namespace: &namespace, name: &name };
         let port = self.ports.take(id).ok_or(OperatorError::NoPort)?;
@@ -231,37 +302,37 @@ impl Operator {
             (self.controllers_scan)(id);
         }
         // Its API answers from here on: who has the kubeconfig need not wait for what pods will need.
-        let ca = attached.authority().pem();
-        let (placed, server) = tokio::join!(self.place(vc, owner, port), self.give_kubeconfig(vc, id, &namespace, &ca));
-        let made = placed?;
+        let server = self.give_kubeconfig(vc, id, &namespace, &attached.authority().pem()).await;
+        // Nor does another wait for its first answer while that is made: it has a turn of its own.
+        let made = match lane {
+            Lane::Rest => Some(self.place(vc, owner, port).await?),
+            _ => None,
+        };
         let server = match server {
             Err(OperatorError::Endpoint(error @ EndpointError::Pending(_))) => {
                 self.report(vc, Phase::Pending, None, "EndpointPending", &error.to_string()).await?;
-                return Ok(Action::requeue(PENDING));
+                return Ok(Some(PENDING));
             }
             server => server?,
+        };
+        let Some(made) = made else {
+            self.turns.ask(&ObjectRef::from_obj(vc), Lane::Rest);
+            return Ok(None);
         };
         let revision = self.report(vc, Phase::Ready, Some(&server), "Serving", "the API answers").await?;
         if let Some(running) = self.running.lock().get_mut(&id) {
             running.settled.finish(vc.metadata.generation, revision, server, made);
         }
         self.failures.lock().remove(&id);
-        Ok(Action::requeue(RESIGN))
+        Ok(None)
     }
 
     /// Gives a tenant its place on the host: namespace, Service and EndpointSlice, whose revisions it tells; and its resolver.
     async fn place(&self, vc: &VirtualCluster, owner: Owner<'_>, port: u16) -> Result<[u64; 2], OperatorError> {
         let id = owner.id;
-        let mut settings = TenantSettings {
-            name: owner.name.to_owned(),
-            api_address: String::new(),
-            api_port: objects::API_PORT,
-            dns_address: None,
-            cluster_domain: self.config.tenants.cluster_domain.clone(),
-            policy: Arc::new(policy::of(&vc.spec)),
-        };
+        self.listen_dns(id, port + 1).await?;
         if self.directory.get(id).is_none() {
-            self.directory.set(id, settings.clone());
+            self.directory.set(id, self.settings(vc, owner.name, &[]));
         }
         let host_namespace = self.syncer.namespace_ensure(id, HOME).await?;
         let service = objects::service(owner, &host_namespace);
@@ -272,15 +343,29 @@ impl Operator {
         )?;
         let ips: Vec<IpAddr> =
             list_at(&service, &["spec", "clusterIPs"]).iter().filter_map(|ip| ip.as_str()?.parse().ok()).collect();
-        let ip =
-            *ips.first().ok_or_else(|| OperatorError::NoClusterIp(format!("{host_namespace}/{}", objects::SERVICE)))?;
+        if ips.is_empty() {
+            return Err(OperatorError::NoClusterIp(format!("{host_namespace}/{}", objects::SERVICE)));
+        }
+        let settings = self.settings(vc, owner.name, &ips);
         self.tenants.attach(id, self.tenant_spec(vc, owner, port, ips)).await?;
-        self.listen_dns(id, port + 1).await?;
-        settings.api_address = ip.to_string();
-        settings.dns_address = Some(ip.to_string());
-        self.directory.set(id, settings);
-        self.syncer.tenant_changed(id);
+        if self.directory.get(id).is_none_or(|known| *known != settings) {
+            self.directory.set(id, settings);
+            self.syncer.tenant_changed(id);
+        }
         Ok([&service, &slice].map(|object| settled::revision(Some(text(object, "resourceVersion")))))
+    }
+
+    /// What the syncer must know of a virtual cluster whose Service has these addresses.
+    fn settings(&self, vc: &VirtualCluster, name: &str, addresses: &[IpAddr]) -> TenantSettings {
+        let address = addresses.first().map(IpAddr::to_string);
+        TenantSettings {
+            name: name.to_owned(),
+            api_address: address.clone().unwrap_or_default(),
+            api_port: objects::API_PORT,
+            dns_address: address,
+            cluster_domain: self.config.tenants.cluster_domain.clone(),
+            policy: Arc::new(policy::of(&vc.spec)),
+        }
     }
 
     /// Finds where the API is reached and has the kubeconfig tell.
@@ -302,6 +387,16 @@ impl Operator {
         let Some(running) = running.get(&id) else { return false };
         let fresh = running.kubeconfig.as_ref().is_some_and(|written| written.when.elapsed() < RESIGN);
         fresh && running.settled.is(vc.metadata.generation)
+    }
+
+    /// Whether nothing is left to do for a virtual cluster, once its status says so.
+    async fn settle(&self, vc: &VirtualCluster, id: TenantId) -> Result<bool, OperatorError> {
+        let ours = vc.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER);
+        if vc.metadata.deletion_timestamp.is_some() || !ours || !self.is_settled(id, vc) {
+            return Ok(false);
+        }
+        self.report_ready(vc, id).await?;
+        Ok(true)
     }
 
     /// Reports once more what was reported, where somebody has written to the object since.
@@ -328,7 +423,7 @@ impl Operator {
         news.then(|| ObjectRef::new(&name).within(&namespace))
     }
 
-    async fn cleanup(&self, vc: &VirtualCluster) -> Result<Action, OperatorError> {
+    async fn cleanup(&self, vc: &VirtualCluster) -> Result<(), OperatorError> {
         let (id, _, name) = identity(vc)?;
         self.report(vc, Phase::Terminating, None, "Terminating", "being removed from the host").await?;
         if let Some(dns) = self.running.lock().remove(&id).and_then(|running| running.dns) {
@@ -344,7 +439,7 @@ impl Operator {
         self.ports.release(id);
         self.failures.lock().remove(&id);
         tracing::info!(tenant = %id, name, "virtual cluster removed");
-        Ok(Action::await_change())
+        Ok(())
     }
 
     fn tenant_spec(&self, vc: &VirtualCluster, owner: Owner<'_>, port: u16, service_ips: Vec<IpAddr>) -> TenantSpec {
@@ -362,6 +457,7 @@ impl Operator {
     }
 
     async fn listen_dns(&self, id: TenantId, port: u16) -> Result<(), OperatorError> {
+        let _beginning = self.beginning.lock().await;
         if self.running.lock().get(&id).is_some_and(|running| running.dns.is_some()) {
             return Ok(());
         }
@@ -425,67 +521,4 @@ fn identity(vc: &VirtualCluster) -> Result<(TenantId, String, String), OperatorE
     let id = metadata.uid.as_deref().and_then(|uid| uid.parse().ok()).ok_or(OperatorError::Malformed("uid"))?;
     let namespace = metadata.namespace.clone().ok_or(OperatorError::Malformed("namespace"))?;
     Ok((id, namespace, metadata.name.clone().ok_or(OperatorError::Malformed("name"))?))
-}
-
-/// Puts our finalizer on an object that lacks it and gives the object as it is then, so that it need not come round by
-/// the watch first. `None` if somebody else wrote meanwhile: that brings it here again.
-async fn with_finalizer(
-    api: &Api<VirtualCluster>,
-    vc: Arc<VirtualCluster>,
-) -> Result<Option<Arc<VirtualCluster>>, OperatorError> {
-    let metadata = &vc.metadata;
-    let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
-    if metadata.deletion_timestamp.is_some() || finalizers.iter().any(|f| f == FINALIZER) {
-        return Ok(Some(vc));
-    }
-    finalizers.push(FINALIZER.to_owned());
-    let patch = serde_json::json!({
-        "metadata": {"uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": finalizers},
-    });
-    let name = metadata.name.as_deref().ok_or(OperatorError::Malformed("name"))?;
-    match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(vc) => Ok(Some(Arc::new(vc))),
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(None),
-        Err(error) => Err(OperatorError::Finalizer(Box::new(finalizer::Error::AddFinalizer(error)))),
-    }
-}
-
-async fn reconcile(vc: Arc<VirtualCluster>, operator: Arc<Operator>) -> Result<Action, OperatorError> {
-    let (_, namespace, _) = identity(&vc)?;
-    let api: Api<VirtualCluster> = Api::namespaced(operator.client.clone(), &namespace);
-    let Some(vc) = with_finalizer(&api, vc).await? else { return Ok(Action::await_change()) };
-    let result = finalizer(&api, FINALIZER, Arc::clone(&vc), async |event| match event {
-        finalizer::Event::Apply(vc) => operator.apply(&vc).await,
-        finalizer::Event::Cleanup(vc) => operator.cleanup(&vc).await,
-    })
-    .await;
-    result.map_err(|error| match error {
-        finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error) => error,
-        error => OperatorError::Finalizer(Box::new(error)),
-    })
-}
-
-/// Tells of a failure, in the status and in the log, and when to try again.
-fn retry(vc: Arc<VirtualCluster>, error: &OperatorError, operator: Arc<Operator>) -> Action {
-    let text = crate::logging::chain(error);
-    let Ok((id, _, name)) = identity(&vc) else { return Action::await_change() };
-    let failures = {
-        let mut failures = operator.failures.lock();
-        let count = failures.entry(id).or_default();
-        *count = count.saturating_add(1);
-        *count
-    };
-    tracing::warn!(tenant = %id, name, error = text, failures, "cannot reconcile a virtual cluster");
-    let tasks = operator.tasks.clone();
-    tasks.spawn(async move {
-        let phase = if vc.metadata.deletion_timestamp.is_some() {
-            Phase::Terminating
-        } else {
-            status::phase_after_failure(&vc)
-        };
-        if let Err(error) = operator.report(&vc, phase, None, "ReconcileFailed", &text).await {
-            tracing::warn!(tenant = %id, error = crate::logging::chain(&error), "cannot report a failure");
-        }
-    });
-    Action::requeue(RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_LAST))
 }
