@@ -21,6 +21,9 @@ const (
 	keyBytes   = len("default/0123456789abcdef")
 	// Connections that etcd's writers share: more is no faster on two cores, one is slower.
 	etcdConnections = 8
+	// What one put at a time is measured with: so many of them, first among so few records. The embedded store's program does the same.
+	fewRecords = 1000
+	alonePuts  = 5000
 )
 
 // store measures durable puts, memory, processor time, and recovery after kill -9, of the embedded store and of etcd.
@@ -49,6 +52,13 @@ func (b *bench) store(ctx context.Context, r *result) error {
 	r.less("resident memory when all are put, to the bytes held", "x", us.memory/held, etcd.memory/held).wanted("1.6 of ours").limit(1)
 	r.less("resident memory when all are put", "MB", us.memory/1e6, etcd.memory/1e6)
 	r.less("its highest", "MB", us.peak/1e6, etcd.peak/1e6)
+	few, all := number(&us.Few), thousands(int64(b.sizes.Puts))
+	r.less("one put at a time among "+few+" records, p50", "ms", us.FewP50, etcd.FewP50)
+	r.less("one put at a time among "+all+" records, p50", "ms", us.AllP50, etcd.AllP50)
+	r.add("the second to the first", "x", us.AllP50/us.FewP50, etcd.AllP50/etcd.FewP50, none).wanted("1.2 of ours")
+	r.less("processor time of the server for 1,000, among "+few, "ms", us.FewCPU/us.Alone*1e6, etcd.FewCPU/etcd.Alone*1e6)
+	r.less("processor time of the server for 1,000, among "+all, "ms", us.AllCPU/us.Alone*1e6, etcd.AllCPU/etcd.Alone*1e6)
+	r.add("the second to the first", "x", us.AllCPU/us.FewCPU, etcd.AllCPU/etcd.FewCPU, none).wanted("1.2 of ours")
 	r.less("kill -9 to the first answer", "s", us.recovery.Seconds(), etcd.recovery.Seconds()).wanted("5 s of ours")
 	r.less("resident memory after that", "MB", us.after/1e6, etcd.after/1e6)
 	r.note("The embedded store is a library: its writers are in its process and their work is in its processor time. etcd's writers are %d goroutines on %d connections "+
@@ -61,8 +71,10 @@ func (b *bench) store(ctx context.Context, r *result) error {
 // puts is what one side's puts cost.
 type puts struct {
 	Rate, P50, P99, Max, CPU, Fsyncs float64
-	memory, peak, after, client      float64
-	recovery                         time.Duration
+	// One put at a time, Alone times: among the first Few records, and among all.
+	Few, FewP50, FewCPU, AllP50, AllCPU, Alone float64
+	memory, peak, after, client                float64
+	recovery                                   time.Duration
 }
 
 // embeddedPuts runs the program that has the embedded store inside.
@@ -142,14 +154,30 @@ func (b *bench) etcdPuts(ctx context.Context) (p puts, err error) {
 	if err := await("etcd", time.Minute, []*process{etcd}, answers); err != nil {
 		return p, err
 	}
-	run, err := drive(&server{processes: []*process{etcd}}, b.sizes.Writers, b.sizes.Puts, func(_, i int) error {
-		_, err := clients[i%etcdConnections].Put(ctx, fmt.Sprintf("default/%016x", mix(uint64(i))), randomValue(uint64(i)))
-		return err
-	})
+	put := func(writers, count, keys int) (run, error) {
+		return drive(&server{processes: []*process{etcd}}, writers, count, func(_, i int) error {
+			_, err := clients[i%etcdConnections].Put(ctx, fmt.Sprintf("default/%016x", mix(uint64(i%keys))), randomValue(uint64(i)))
+			return err
+		})
+	}
+	records := min(fewRecords, b.sizes.Puts)
+	if _, err := put(b.sizes.Writers, records, records); err != nil {
+		return p, err
+	}
+	few, err := put(1, alonePuts, records)
 	if err != nil {
 		return p, err
 	}
-	p = puts{Rate: run.rate(), P50: run.latencies.at(0.5), P99: run.latencies.at(0.99), CPU: run.serverCPU, client: run.clientCPU}
+	run, err := put(b.sizes.Writers, b.sizes.Puts, b.sizes.Puts)
+	if err != nil {
+		return p, err
+	}
+	all, err := put(1, alonePuts, b.sizes.Puts)
+	if err != nil {
+		return p, err
+	}
+	p = puts{Rate: run.rate(), P50: run.latencies.at(0.5), P99: run.latencies.at(0.99), CPU: run.serverCPU, client: run.clientCPU,
+		FewP50: few.latencies.at(0.5), FewCPU: few.serverCPU, AllP50: all.latencies.at(0.5), AllCPU: all.serverCPU, Alone: alonePuts}
 	if p.memory, p.peak, err = etcd.memory(); err != nil {
 		return p, err
 	}

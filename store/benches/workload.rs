@@ -82,6 +82,28 @@ where
     Ok(Run { puts, took, cpu: self::cpu()? - cpu, latencies })
 }
 
+/// Does puts one at a time, each to one of the keys of the first so many puts.
+///
+/// # Errors
+/// The first that a put gives.
+#[allow(dead_code, reason = "the comparison of engines does without")]
+pub(crate) async fn run_alone<F, A>(keys: u64, puts: u64, put: F) -> Result<Run, Failure>
+where
+    F: Fn(Put) -> A,
+    A: Future<Output = Result<(), Failure>>,
+{
+    let (mut latencies, cpu, start) = (Vec::new(), cpu()?, Instant::now());
+    for i in 0..puts {
+        let (key, _) = random(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys);
+        let (_, value) = random(keys + i);
+        let start = Instant::now();
+        put((key, value)).await?;
+        latencies.push(start.elapsed().as_micros() as u32);
+    }
+    latencies.sort_unstable();
+    Ok(Run { puts, took: start.elapsed(), cpu: self::cpu()? - cpu, latencies })
+}
+
 /// The i-th put: a key that is spread over all there are and met once, bytes that do not compress.
 fn random(i: u64) -> Put {
     let mix = |mut z: u64| {

@@ -12,6 +12,7 @@ mod keys;
 mod proto;
 #[cfg(test)]
 mod tests;
+mod value;
 mod write;
 
 use std::io;

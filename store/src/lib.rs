@@ -13,6 +13,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 mod backup;
+mod compress;
 mod embedded;
 mod etcd;
 mod memory;

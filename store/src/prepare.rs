@@ -7,9 +7,9 @@ use bytes::Bytes;
 use crate::{StoreError, Write};
 
 /// The longest name of a record or collection, in bytes.
-const NAME: usize = 1024;
+pub(crate) const NAME: usize = 1024;
 /// The most bytes of a transaction.
-const TRANSACTION: usize = 16 << 20;
+pub(crate) const TRANSACTION: usize = 16 << 20;
 /// Refuses what no engine takes, and gives each value memory of its own: a slice would keep alive the request that it
 /// came in.
 pub(crate) fn prepare(mut writes: Vec<Write>) -> Result<Vec<Write>, StoreError> {

@@ -10,11 +10,17 @@ mod workload;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use apimachinery::tenant::TenantId;
 use store::{CollectionId, Embedded, Keeper, Key, Options, Precondition, Retention, Store, Write};
 use workload::Failure;
+
+/// Records among which the cost of one put at a time is measured first; then it is among all.
+const FEW: u64 = 1000;
+/// How many such puts there are.
+const ALONE: u64 = 5000;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,9 +40,9 @@ fn collection() -> CollectionId {
 async fn write(puts: u64, folder: &Path) -> Result<(), Failure> {
     let store = Arc::new(Embedded::open(folder, Options::default())?);
     let history = tokio::spawn(keep_history(store.clone()));
-    let run = workload::run(puts, {
+    let put = {
         let store = store.clone();
-        move |(key, value)| {
+        move |(key, value): workload::Put| {
             let store = store.clone();
             async move {
                 let key = Key { collection: collection(), name: String::from_utf8_lossy(&key).into() };
@@ -44,21 +50,32 @@ async fn write(puts: u64, folder: &Path) -> Result<(), Failure> {
                 Ok(())
             }
         }
-    })
-    .await?;
-    history.abort();
+    };
+    let few = FEW.min(puts);
+    workload::run(few, put.clone()).await?;
+    let among_few = workload::run_alone(few, ALONE, put.clone()).await?;
     let stats = store.stats();
-    let count = |value: &std::sync::atomic::AtomicU64| value.load(std::sync::atomic::Ordering::Relaxed);
+    let syncs = || (stats.fsyncs.load(Ordering::Relaxed), stats.fsync.read().1);
+    let before = syncs();
+    let run = workload::run(puts, put.clone()).await?;
+    let after = syncs();
+    let among_all = workload::run_alone(puts, ALONE, put).await?;
+    history.abort();
     answer(&format!(
-        r#"{{"rate":{:.1},"p50":{:.3},"p99":{:.3},"max":{:.3},"cpu":{:.2},"held":{},"fsyncs":{},"fsyncMicros":{}}}"#,
+        r#"{{"rate":{:.1},"p50":{:.3},"p99":{:.3},"max":{:.3},"cpu":{:.2},"held":{},"fsyncs":{},"fsyncMicros":{},"few":{},"fewP50":{:.3},"fewCpu":{:.2},"allP50":{:.3},"allCpu":{:.2},"alone":{ALONE}}}"#,
         run.rate(),
         run.quantile(0.5),
         run.quantile(0.99),
         run.quantile(1.0),
         run.cpu.as_secs_f64(),
-        count(&stats.bytes),
-        count(&stats.fsyncs),
-        stats.fsync.read().1,
+        stats.bytes.load(Ordering::Relaxed),
+        after.0 - before.0,
+        after.1 - before.1,
+        few,
+        among_few.quantile(0.5),
+        among_few.cpu.as_secs_f64(),
+        among_all.quantile(0.5),
+        among_all.cpu.as_secs_f64(),
     ))
 }
 

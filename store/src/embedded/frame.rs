@@ -92,6 +92,12 @@ pub(crate) fn find(bytes: &[u8], segment: u64) -> Found<'_> {
     }
 }
 
+/// How many bytes a frame of this segment has that begins here, as its header says.
+pub(crate) fn begun(bytes: &[u8], segment: u64) -> usize {
+    let header = bytes.get(..HEADER).filter(|h| h[..4] == MAGIC.to_le_bytes() && h[24..] == segment.to_le_bytes());
+    header.and_then(|h| h[8..].first_chunk()).map_or(0, |length| HEADER + u32::from_le_bytes(*length) as usize)
+}
+
 /// Takes the transactions out of a payload. `None` if it is not well-formed.
 pub(crate) fn decode(frame: &Frame<'_>) -> Option<Vec<Transaction>> {
     let mut rest = frame.payload;

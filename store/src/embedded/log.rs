@@ -1,4 +1,4 @@
-//! The append-only log: segments of frames, filled with zeros before they are used.
+//! The append-only log: segments of frames, files that were written before they are used.
 //!
 //! A write into blocks that were written before changes no metadata of the file system, so that making it durable is
 //! one write to the device instead of a journal commit: 0.3 ms instead of 5 ms (docs/performance.md, "Engine choice").
@@ -72,9 +72,11 @@ struct Segment {
     end: usize,
     /// The bytes of that frame.
     tail: Vec<u8>,
-    /// How many bytes behind the end are more than zeros.
+    /// How many bytes behind the end are more than zeros: of a write that was cut off, or of what the file was before.
     dirty: usize,
-    /// Whether there is a whole frame among them.
+    /// How many bytes a frame has that begins at the end and is not whole.
+    torn: usize,
+    /// Whether there is a whole frame behind the end.
     frame_beyond: bool,
 }
 
@@ -115,7 +117,7 @@ impl Segment {
         read.map_err(|source| OpenError::Io { file: name, source })?;
         let nonce = bytes.strip_prefix(MARK).and_then(|b| b.first_chunk::<8>()).map(|b| u64::from_le_bytes(*b));
         let (mut end, mut last_frame) = (0, 0);
-        let mut frame_beyond = false;
+        let (mut torn, mut frame_beyond) = (0, false);
         if let Some(nonce) = nonce {
             (end, last_frame) = (HEAD, HEAD);
             while let Found::Frame(frame) = frame::find(&bytes[end..], nonce) {
@@ -129,11 +131,12 @@ impl Segment {
         }
         let dirty = bytes[end..].iter().rposition(|b| *b != 0).map_or(0, |i| i + 1);
         if let Some(nonce) = nonce {
+            torn = frame::begun(&bytes[end..], nonce);
             let mut beyond = (end + 8..end + dirty).step_by(8);
             frame_beyond = beyond.any(|i| matches!(frame::find(&bytes[i..], nonce), Found::Frame(_)));
         }
         let tail = bytes[last_frame..end].to_vec();
-        Ok(Self { number, size: bytes.len() as u64, nonce, end, tail, dirty, frame_beyond })
+        Ok(Self { number, size: bytes.len() as u64, nonce, end, tail, dirty, torn, frame_beyond })
     }
 }
 
@@ -267,12 +270,11 @@ impl Log {
             // The last frame is here, but the process before may have died, or the disk failed, before it was durable.
             // It is written again: pages whose writing has failed count as clean, syncing alone would not save them.
             let last_frame = (end - tail.len()) as u64;
-            let tail = [tail, vec![0; dirty]].concat();
             file.write_at(last_frame, &tail).and_then(|()| file.sync()).map_err(io)?;
             let end = end as u64;
             self.active = Some(Active { file, number, nonce, end, size, last, frames: false });
         }
-        Ok(dirty as u64)
+        Ok(segment.torn as u64)
     }
 
     /// Makes a batch durable. After an error nothing may be appended any more: what is on disk is not known.
@@ -315,19 +317,27 @@ impl Log {
         (size * 2).clamp(self.smallest, self.smallest * GROWTH)
     }
 
+    /// Closes the active segment. What is behind its last frame goes, durably before there is a segment behind it: only
+    /// of the last one it may be a write that was cut off.
+    fn seal(&mut self) -> io::Result<()> {
+        if let Some(active) = &mut self.active {
+            active.file.resize(active.end)?;
+            active.size = active.end;
+            active.file.sync()?;
+        }
+        let sealed = self.active.take().map(|a| Sealed { number: a.number, bytes: a.end, last: a.last });
+        self.sealed.extend(sealed);
+        Ok(())
+    }
+
     /// Closes the active segment and begins a new one that has room for `room` bytes.
     fn rotate(&mut self, room: u64) -> io::Result<()> {
-        let mut size = self.smallest;
-        if let Some(mut active) = self.active.take() {
-            size = self.size_after(active.size);
-            // The zeros behind the last frame are of no more use.
-            active.file.resize(active.end)?;
-            self.sealed.push_back(Sealed { number: active.number, bytes: active.end, last: active.last });
-        }
+        let size = self.active.as_ref().map_or(self.smallest, |active| self.size_after(active.size));
+        self.seal()?;
         let number = self.next;
         self.next += 1;
         let blank = self.preparer.take(&*self.disk, size, room + HEAD as u64, &segment_name(number))?;
-        let super::segment::Blank { file, nonce, size } = blank;
+        let super::segment::Blank { file, nonce, size, .. } = blank;
         self.active = Some(Active { file, number, nonce, end: HEAD as u64, size, last: 0, frames: false });
         Ok(())
     }
@@ -339,14 +349,14 @@ impl Log {
         all.fold((0, 0), |(all, free), (bytes, last)| (all + bytes, free + if last <= at { bytes } else { 0 }))
     }
 
-    /// Removes the segments that a snapshot at a revision has made superfluous, and older snapshots.
+    /// Takes away the segments that a snapshot at a revision has made superfluous, and older snapshots.
     pub(crate) fn cut(&mut self, at: Revision) -> io::Result<()> {
-        if let Some(active) = self.active.take_if(|a| a.last <= at && a.end > HEAD as u64) {
-            self.sealed.push_back(Sealed { number: active.number, bytes: active.end, last: active.last });
+        if self.active.as_ref().is_some_and(|a| a.last <= at && a.end > HEAD as u64) {
+            self.seal()?;
         }
         while self.sealed.front().is_some_and(|s| s.last <= at) {
             if let Some(segment) = self.sealed.pop_front() {
-                self.disk.remove(&segment_name(segment.number))?;
+                self.preparer.retire(&*self.disk, &segment_name(segment.number), segment.bytes)?;
             }
         }
         for name in self.disk.list()? {
@@ -354,7 +364,9 @@ impl Log {
                 self.disk.remove(&name)?;
             }
         }
-        self.disk.sync()
+        self.disk.sync()?;
+        self.preparer.retired();
+        Ok(())
     }
 }
 

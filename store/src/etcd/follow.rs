@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use apimachinery::tenant::TenantId;
-use bytes::Bytes;
 
 use super::Core;
 use super::client::{Client, Failure, PATIENCE, Pauses, Watch, header};
@@ -15,6 +14,7 @@ use super::proto::{
     self, Event, RangeRequest, RangeResponse, WatchAsk, WatchCreateRequest, WatchProgressRequest, WatchRequest,
     WatchResponse,
 };
+use super::value::value_decode;
 use crate::Revision;
 use crate::memory::{State, Transaction};
 
@@ -106,12 +106,13 @@ async fn read(client: &Client, keys: &Keys, revision: Revision) -> Result<State,
         let (mut bytes, records) = (0, kvs.len());
         for kv in kvs {
             bytes += kv.key.len() + kv.value.len();
-            match keys.parse(&kv.key) {
-                Some(Found::Record(found)) => {
-                    state.load(&found.collection, &found.name, kv.mod_revision, kv.value.into());
+            let foreign = || LoadError::Foreign(String::from_utf8_lossy(&kv.key).into_owned());
+            match keys.parse(&kv.key).ok_or_else(foreign)? {
+                Found::Record(found) => {
+                    let value = value_decode(kv.value).ok_or_else(foreign)?;
+                    state.load(&found.collection, &found.name, kv.mod_revision, value);
                 }
-                Some(Found::Purged) => {}
-                None => return Err(LoadError::Foreign(String::from_utf8_lossy(&kv.key).into_owned())),
+                Found::Purged => {}
             }
             key = kv.key;
         }
@@ -284,10 +285,12 @@ fn transactions(keys: &Keys, events: Vec<Event>) -> (Vec<(Revision, Transaction)
                     *transaction = Transaction::Purge(TenantId::from_bytes(id));
                 }
             }
-            Some(Found::Record(key)) => match transaction {
-                Transaction::Writes(writes) => writes.push((key, (!deleted).then(|| Bytes::from(kv.value)))),
+            Some(Found::Record(key)) => match (transaction, deleted, value_decode(kv.value)) {
                 // A deletion that is part of it.
-                Transaction::Purge(_) => {}
+                (Transaction::Purge(_), ..) => {}
+                (Transaction::Writes(writes), true, _) => writes.push((key, None)),
+                (Transaction::Writes(writes), false, Some(value)) => writes.push((key, Some(value))),
+                (Transaction::Writes(_), false, None) => foreign = Some(String::from_utf8_lossy(&kv.key).into_owned()),
             },
             None => foreign = Some(String::from_utf8_lossy(&kv.key).into_owned()),
         }

@@ -17,6 +17,7 @@ use super::proto::{
     self, Compare, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, RequestOp, Response, Target,
     TxnRequest, TxnResponse,
 };
+use super::value::{value_decode, value_encode};
 use crate::{Precondition, Record, Revision, StoreError, Write};
 
 /// Transactions that etcd is asked for at a time, at most.
@@ -119,7 +120,7 @@ fn request(keys: &Keys, writes: &[Write]) -> TxnRequest {
             request.failure.push(op(Request::Range(RangeRequest { key: key.clone(), ..RangeRequest::default() })));
         }
         request.success.push(op(match &write.value {
-            Some(value) => Request::Put(PutRequest { key, value: value.clone() }),
+            Some(value) => Request::Put(PutRequest { key, value: value_encode(value) }),
             None => Request::DeleteRange(DeleteRangeRequest { key, range_end: Vec::new() }),
         }));
     }
@@ -138,14 +139,16 @@ fn outcome(writes: &[Write], answer: TxnResponse, revision: Revision) -> Result<
     let conditional = writes.iter().enumerate().filter(|(_, write)| write.require != Precondition::None);
     let conflict = conditional.zip(found).find(|((_, write), found)| !holds(write.require, found.as_ref()));
     match conflict {
-        Some(((index, write), found)) => Err(StoreError::Conflict {
-            index,
-            current: found.map(|kv| Record {
-                name: write.key.name.clone(),
-                value: kv.value.into(),
-                revision: kv.mod_revision,
-            }),
-        }),
+        Some(((index, _), None)) => Err(StoreError::Conflict { index, current: None }),
+        Some(((index, write), Some(kv))) => {
+            let revision = kv.mod_revision;
+            let value = value_decode(kv.value).ok_or_else(|| StoreError::Unavailable {
+                reason: format!("the value of {} in etcd was not put by this program", write.key.name),
+                maybe_committed: false,
+            })?;
+            let current = Some(Record { name: write.key.name.clone(), value, revision });
+            Err(StoreError::Conflict { index, current })
+        }
         None => Err(StoreError::Unavailable {
             reason: "etcd refused a transaction whose conditions hold".to_owned(),
             maybe_committed: false,

@@ -2,7 +2,8 @@
 //!
 //! Blocks, each its length (u32, little-endian), the CRC-32 of its content (u32) and the content. The first holds the
 //! format and the revision, then come records, the last holds their number. A block of records is tenant, collection
-//! and for each record its name, revision (u64) and value (strings and values as in the log).
+//! and for each record its name, revision (u64) and value (strings and values as in the log). A block that is a quarter
+//! smaller compressed holds its length (u32) and a zstd frame.
 
 use std::io::{self, Read, Write};
 
@@ -13,13 +14,22 @@ use smol_str::SmolStr;
 
 use super::state::State;
 use super::wire::{put_str, put_value, take_str, take_tenant, take_u64, take_value};
+use crate::compress::{pack, unpack};
+use crate::prepare::{NAME, TRANSACTION};
 use crate::{CollectionId, Record, Revision};
 
-const MAGIC: &[u8; 20] = b"tenantry-snapshot-1\n";
+const MAGIC: &[u8; 20] = b"tenantry-snapshot-2\n";
+/// What those begin with that were written before blocks were compressed. They are read all the same.
+const MAGIC_PLAIN: &[u8; 20] = b"tenantry-snapshot-1\n";
 /// About how much goes into a block. The lock is held for as long as it takes to look one up.
 const BLOCK: usize = 256 << 10;
 const RECORDS: u8 = 1;
 const END: u8 = 2;
+const PACKED: u8 = 3;
+/// The most bytes of a block: what is about full, and the largest record.
+const LARGEST: usize = BLOCK + TRANSACTION + NAME + 64;
+/// Smaller blocks stay as they are.
+const SMALL: usize = 1 << 10;
 
 /// Writes the state at a revision that stays held meanwhile; of one tenant or of all. Gives the number of bytes.
 pub(crate) fn write(
@@ -92,7 +102,8 @@ pub(crate) fn read(
 ) -> io::Result<Revision> {
     let mut block = Vec::new();
     take_block(input, &mut block)?;
-    let at = block.strip_prefix(MAGIC).and_then(|mut rest| take_u64(&mut rest)).ok_or_else(invalid)?;
+    let head = block.strip_prefix(MAGIC).or_else(|| block.strip_prefix(MAGIC_PLAIN));
+    let at = head.and_then(|mut rest| take_u64(&mut rest)).ok_or_else(invalid)?;
     let mut records: u64 = 0;
     loop {
         take_block(input, &mut block)?;
@@ -131,6 +142,9 @@ fn put_records(out: &mut dyn Write, block: &mut Vec<u8>, id: &CollectionId, reco
 }
 
 fn put_block(out: &mut dyn Write, content: &[u8]) -> io::Result<u64> {
+    let packed = if content.len() < SMALL { None } else { pack(content) };
+    let packed = packed.map(|packed| [&[PACKED], &packed[..]].concat());
+    let content = packed.as_deref().unwrap_or(content);
     out.write_all(&(content.len() as u32).to_le_bytes())?;
     out.write_all(&crc32fast::hash(content).to_le_bytes())?;
     out.write_all(content)?;
@@ -147,6 +161,9 @@ fn take_block(input: &mut dyn Read, block: &mut Vec<u8>) -> io::Result<()> {
     let got = input.take(length).read_to_end(block)?;
     if got as u64 != length || crc32fast::hash(block) != u32::from_le_bytes([e, f, g, h]) {
         return Err(invalid());
+    }
+    if let Some((&PACKED, packed)) = block.split_first() {
+        *block = unpack(packed, LARGEST).ok_or_else(invalid)?;
     }
     Ok(())
 }

@@ -24,6 +24,8 @@ struct Sim {
     next: u64,
     fault: Option<(u64, Fault)>,
     failing: Option<Fault>,
+    /// Files that became a segment for a second time.
+    reused: u64,
 }
 
 #[derive(Default)]
@@ -87,6 +89,11 @@ impl SimDisk {
             };
         }
         sim.now = sim.durable.clone();
+    }
+
+    /// How many files became a segment of the log for a second time.
+    pub(super) fn reused(&self) -> u64 {
+        self.0.lock().reused
     }
 
     /// The bytes of all files.
@@ -185,6 +192,7 @@ impl Disk for SimDisk {
         let mut sim = self.0.lock();
         sim.step(Fault::Full)?;
         let id = sim.id(from)?;
+        sim.reused += u64::from(from.starts_with("log-") && from.ends_with(".tmp"));
         sim.now.remove(from);
         sim.now.insert(to.to_owned(), id);
         Ok(())
