@@ -124,6 +124,7 @@ impl World {
             .with_client_auth_cert(vec![issued.certificate.clone()], issued.key.into())
             .unwrap();
         let stream = TcpStream::connect(self.shared).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let name = ServerName::try_from(server_name(id)).unwrap();
         let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: tenant\r\nconnection: close\r\n\r\n");
@@ -176,7 +177,7 @@ fn body(answer: &str) -> &str {
 async fn an_idle_virtual_cluster_stays_within_its_bounds() {
     const CLUSTERS: u32 = 100;
     const IDLE: usize = 40 << 10;
-    const AT_REST: usize = 20_000;
+    const AT_REST: usize = 12_000;
     let mut world = World::start().await;
     for number in 0..10 {
         world.create(number).await;
