@@ -150,8 +150,8 @@ pub struct Struct {
     pub preserve_unknown: bool,
     /// Fields that are not listed have this type (a CRD object with both `properties` and `additionalProperties`).
     pub additional: Option<Type>,
-    /// Indices of `fields`, sorted by name.
-    index: Box<[u32]>,
+    /// Indices of `fields` behind their [`name_key`]s, sorted.
+    index: Box<[(u64, u32)]>,
     /// Indices of the `fields` that protobuf has, sorted by their numbers.
     by_number: Box<[u32]>,
     /// Indices of the `fields` that are written even when they are absent.
@@ -225,11 +225,17 @@ impl Field {
     }
 }
 
+/// Tells most names of fields apart without a look at the fields: how a name begins, and its length.
+fn name_key(name: &str) -> u64 {
+    let begin = name.bytes().take(7).fold(0, |key, byte| key << 8 | u64::from(byte));
+    begin << 8 | (name.len() as u64).min(255)
+}
+
 impl Struct {
     /// A struct with these fields.
     pub fn new(name: impl Into<SmolStr>, fields: Vec<Field>) -> Self {
-        let mut index: Box<[u32]> = (0..fields.len() as u32).collect();
-        index.sort_by(|&a, &b| fields[a as usize].name.cmp(&fields[b as usize].name));
+        let mut index: Box<[(u64, u32)]> = fields.iter().zip(0..).map(|(f, i)| (name_key(&f.name), i)).collect();
+        index.sort_unstable();
         let mut by_number: Box<[u32]> =
             (0..fields.len() as u32).filter(|&i| !fields[i as usize].proto.is_empty()).collect();
         by_number.sort_by(|&a, &b| fields[a as usize].proto.cmp(&fields[b as usize].proto));
@@ -245,8 +251,10 @@ impl Struct {
 
     /// The index of the field with this JSON name.
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        let at = self.index.binary_search_by(|&i| self.fields[i as usize].name.as_str().cmp(name)).ok()?;
-        Some(self.index[at] as usize)
+        let key = name_key(name);
+        let at = self.index.partition_point(|(k, _)| *k < key);
+        let mut same = self.index[at..].iter().take_while(|(k, _)| *k == key).map(|(_, i)| *i as usize);
+        same.find(|&i| self.fields[i].name == name)
     }
 
     /// The fields that are written even when they are absent.
@@ -342,5 +350,23 @@ impl<'a> Typed<'a> {
             Type::Struct(id) => Some(self.schema.get(*id)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let names =
+            ["", "a", "status", "statusA", "status_1", "status_2", "conditionsOne", "conditionsTwo", "conditionsSix"];
+        let fields = names.iter().map(|name| Field::new(*name, Type::String)).collect();
+        let found = Struct::new("test", fields);
+        for (i, name) in names.iter().enumerate() {
+            assert_eq!(found.position(name), Some(i), "{name}");
+            assert_eq!(found.position(&format!("{name}x")), None);
+        }
+        assert_eq!(found.position("status_3"), None);
     }
 }
