@@ -1,20 +1,23 @@
 //! Objects on their way to a client: spliced or transcoded from the store's bytes where the client wants them as they
 //! are stored, decoded and turned into other forms and encodings where not.
 
-use apimachinery::envelope::Stored;
+mod direct;
+
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::resource::Resource;
-use apimachinery::schema::KindSchema;
 use apimachinery::status::ApiError;
 use apimachinery::table::Include;
 use apimachinery::{builtin, codec, meta};
 use serde_json::{Value, json};
 
 use crate::negotiate::{Accepted, As, Encoding};
-use crate::registry::{Listing, Live, from_storage, place};
+use crate::registry::{Listing, Live, from_storage};
 use crate::resources::Found;
 use crate::tables;
 use crate::watch::EventKind;
+use direct::Direct;
+
+pub(crate) use direct::ListWriter;
 
 /// Writes objects of one resource as one client wants them.
 #[derive(Clone, Debug)]
@@ -26,111 +29,6 @@ pub(crate) struct Encoder {
     now: jiff::Timestamp,
     /// Set if what is wanted can be written from the bytes in the store.
     direct: Option<Direct>,
-}
-
-/// Objects written from the bytes in the store: no value is built.
-#[derive(Clone, Debug)]
-struct Direct {
-    kind: GroupVersionKind,
-    /// The metadata alone, as an object of `kind`.
-    partial: bool,
-    /// Protobuf by this schema; JSON if `None`.
-    protobuf: Option<KindSchema>,
-}
-
-impl Direct {
-    /// If an object is stored as it is served and wanted in JSON or protobuf.
-    fn of(accepted: &Accepted, resource: &Found) -> Option<Self> {
-        if place::storage_kind(resource) != resource.gvk || resource.webhook {
-            return None;
-        }
-        let (kind, partial) = match accepted.form {
-            // What is stored of a custom resource is brought up to its schema when it is read, but for the metadata.
-            As::Object if !resource.custom => (resource.gvk.clone(), false),
-            As::Partial { version, .. } => (partial_kind(version, "PartialObjectMetadata"), true),
-            _ => return None,
-        };
-        let protobuf = match accepted.encoding {
-            Encoding::Json { pretty: false } => None,
-            Encoding::Protobuf => {
-                let schema = if partial { builtin::kind_schema(&kind)? } else { resource.schema.clone() };
-                Some(schema).filter(codec::has_protobuf).map(Some)?
-            }
-            Encoding::Json { pretty: true } | Encoding::Yaml => return None,
-        };
-        Some(Self { kind, partial, protobuf })
-    }
-
-    /// Writes JSON, `named` with `apiVersion` and `kind`.
-    fn json(&self, stored: &Stored, revision: u64, named: bool, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let kind = named.then_some(&self.kind);
-        if self.partial {
-            return stored.write_metadata_json(out, kind, revision).map_err(ApiError::internal);
-        }
-        stored.write_json(out, kind, revision);
-        Ok(())
-    }
-
-    /// Writes an object.
-    fn object(&self, stored: &Stored, revision: u64, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let Some(schema) = &self.protobuf else { return self.json(stored, revision, true, out) };
-        let mut json = Vec::new();
-        self.json(stored, revision, false, &mut json)?;
-        codec::protobuf_encode(schema, &self.kind, &json, out).map_err(ApiError::internal)
-    }
-
-    /// Writes a watch event.
-    fn event(&self, kind: EventKind, stored: &Stored, revision: u64, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let Some(schema) = &self.protobuf else {
-            out.reserve(stored.body().len() + 192);
-            out.extend_from_slice(b"{\"type\":\"");
-            out.extend_from_slice(kind.as_str().as_bytes());
-            out.extend_from_slice(b"\",\"object\":");
-            self.json(stored, revision, true, out)?;
-            out.extend_from_slice(b"}\n");
-            return Ok(());
-        };
-        let mut json = Vec::new();
-        self.json(stored, revision, false, &mut json)?;
-        out.reserve(json.len() + 64);
-        codec::protobuf_watch_frame(kind.as_str(), out, |out| codec::protobuf_encode(schema, &self.kind, &json, out))
-            .map_err(ApiError::internal)
-    }
-
-    /// Writes a list of this kind.
-    fn list(&self, list_kind: &GroupVersionKind, listing: &Listing) -> Result<Vec<u8>, ApiError> {
-        let size: usize = listing.items.iter().map(|live| live.stored.body().len() + 64).sum();
-        let metadata = list_metadata(listing).to_string();
-        // Only partial metadata says of each item what it is.
-        let named = self.partial;
-        if let Some(schema) = &self.protobuf {
-            let mut out = Vec::with_capacity(size + 256);
-            let mut json = Vec::new();
-            codec::protobuf_encode_list(list_kind, &builtin::list_meta(), metadata.as_bytes(), &mut out, |out| {
-                for live in &listing.items {
-                    json.clear();
-                    self.json(&live.stored, live.revision, named, &mut json).map_err(|_| codec::Malformed)?;
-                    codec::protobuf_list_item(schema, &json, out)?;
-                }
-                Ok(())
-            })
-            .map_err(ApiError::internal)?;
-            return Ok(out);
-        }
-        let mut out = Vec::with_capacity(size + 256);
-        let (kind, api_version) = (json!(list_kind.kind), json!(list_kind.api_version()));
-        out.extend_from_slice(
-            format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":[").as_bytes(),
-        );
-        for (i, live) in listing.items.iter().enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            self.json(&live.stored, live.revision, named, &mut out)?;
-        }
-        out.extend_from_slice(b"]}\n");
-        Ok(out)
-    }
 }
 
 impl Encoder {
@@ -192,23 +90,25 @@ impl Encoder {
         write(&shown, self.accepted.encoding, Some(&self.resource))
     }
 
-    /// A list.
+    /// What writes a list from the bytes in the store, if that can be done. What can't is for [`Encoder::list`].
+    pub(crate) fn list_writer(&self) -> Option<ListWriter<'_>> {
+        let direct = self.direct.as_ref()?;
+        let kind = match &self.accepted.form {
+            As::Partial { version, list: true } => partial_kind(version, "PartialObjectMetadataList"),
+            As::Object => {
+                let gvk = &self.resource.gvk;
+                GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), self.resource.list_kind.clone())
+            }
+            _ => return None,
+        };
+        Some(ListWriter::new(direct, &self.resource.gvr, kind))
+    }
+
+    /// A list, by way of values.
     ///
     /// # Errors
     /// As [`Encoder::live`].
     pub(crate) fn list(&self, listing: &Listing) -> Result<Vec<u8>, ApiError> {
-        match (&self.direct, &self.accepted.form) {
-            (Some(direct), As::Partial { version, list: true }) => {
-                return direct.list(&partial_kind(version, "PartialObjectMetadataList"), listing);
-            }
-            (Some(direct), As::Object) => {
-                let gvk = &self.resource.gvk;
-                let kind =
-                    GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), self.resource.list_kind.clone());
-                return direct.list(&kind, listing);
-            }
-            _ => {}
-        }
         let mut metadata = list_metadata(listing);
         if self.resource.custom && self.accepted.form == As::Object && metadata.get("continue").is_none() {
             // Lists of custom resources are no Go type that would leave an empty token out.

@@ -14,6 +14,7 @@ pub mod metrics;
 mod negotiate;
 mod ownership;
 pub mod pages;
+mod pieces;
 pub mod registry;
 pub mod request;
 pub mod resources;

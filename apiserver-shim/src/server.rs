@@ -18,6 +18,7 @@ use crate::clock::SharedClock;
 use crate::discovery::Documents;
 use crate::metrics::Metrics;
 use crate::pages::Paths;
+use crate::pieces;
 use crate::registry::Registry;
 use crate::resources::Catalog;
 use crate::special::Posts;
@@ -32,6 +33,7 @@ pub struct Shared {
     pub(crate) paths: Paths,
     pub(crate) documents: Documents,
     pub(crate) frames: Arc<Frames>,
+    pub(crate) pieces: Arc<pieces::Cache>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: SharedClock,
     pub(crate) stop: CancellationToken,
@@ -90,6 +92,7 @@ impl ApiServer {
             paths: parts.paths,
             documents: Documents::default(),
             frames: Arc::default(),
+            pieces: Arc::default(),
             metrics: parts.metrics,
             clock,
             stop: CancellationToken::new(),

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"k8s.io/client-go/rest"
 )
 
 // lists compares lists of many objects: whole and by a label that a tenth of them has, in both formats, compressed as client-go asks by
-// default, and not.
+// default, and not; the same list again and again, and with changes in between.
 func (b *bench) lists(ctx context.Context, r *result, s sides) error {
 	const place = "listed"
 	_, _, err := both(s, func(s *server) (any, error) {
@@ -23,14 +24,22 @@ func (b *bench) lists(ctx context.Context, r *result, s sides) error {
 	forms := []struct {
 		what, contentType, selector string
 		plain                       bool
+		// One object of so many is changed before each list; none if 0.
+		changed int
 	}{
-		{"JSON", jsonType, "", false},
-		{"protobuf", protobufType, "", false},
-		{"JSON, not compressed", jsonType, "", true},
-		{"protobuf, not compressed", protobufType, "", true},
-		{"JSON, a tenth by label", jsonType, "tenth=3", false},
-		{"protobuf, a tenth by label", protobufType, "tenth=3", false},
+		{"JSON", jsonType, "", false, 0},
+		{"protobuf", protobufType, "", false, 0},
+		{"JSON, not compressed", jsonType, "", true, 0},
+		{"protobuf, not compressed", protobufType, "", true, 0},
+		{"JSON, a tenth by label", jsonType, "tenth=3", false, 0},
+		{"protobuf, a tenth by label", protobufType, "tenth=3", false, 0},
+		{"JSON, 1 in 100 changed before", jsonType, "", false, 100},
+		{"JSON, 1 in 10 changed before", jsonType, "", false, 10},
+		{"JSON, all changed before", jsonType, "", false, 1},
+		{"protobuf, all changed before", protobufType, "", false, 1},
 	}
+	r.note("Lists: the same list again and again, as when many clients list the same things, unless a row says what was changed before each. " +
+		"What was changed lies evenly among the rest. Ours keeps what it compressed lately, kube-apiserver compresses each answer anew.")
 	for _, form := range forms {
 		of := func(s *server, url string) (run, error) {
 			config := rest.CopyConfig(s.config)
@@ -54,7 +63,24 @@ func (b *bench) lists(ctx context.Context, r *result, s sides) error {
 			if err := list(0, 0); err != nil {
 				return run{}, err
 			}
-			return drive(s, 1, b.sizes.Lists, list)
+			if form.changed == 0 {
+				return drive(s, 1, b.sizes.Lists, list)
+			}
+			var sum run
+			for n := range max(b.sizes.Lists/3, 1) {
+				if err := b.change(ctx, s, place, form.changed, n); err != nil {
+					return run{}, err
+				}
+				if err := quiet(ctx, s); err != nil {
+					return run{}, err
+				}
+				one, err := drive(s, 1, 1, list)
+				if err != nil {
+					return run{}, err
+				}
+				sum.add(one)
+			}
+			return sum, nil
 		}
 		us, them, err := both(s, func(s *server) (run, error) { return of(s, "") })
 		if err != nil {
@@ -84,9 +110,29 @@ func (b *bench) fill(ctx context.Context, s *server, place string, from, to int)
 	}
 	defer closeAll(clients)
 	_, err = drive(s, len(clients), to-from, func(w, i int) error {
-		labels := map[string]string{"tenth": fmt.Sprint(i % 10)}
-		body := configMap(place, fmt.Sprintf("object-%d", from+i), labels, 0)
+		body := listed(place, i, from+i, 0)
 		return clients[w].Post().Namespace(place).Resource("configmaps").Body(body).SetHeader("Content-Type", jsonType).Do(ctx).Error()
 	})
 	return err
+}
+
+// listed is the config map of a number, of which every tenth has the same label.
+func listed(place string, i, number, state int) []byte {
+	return configMap(place, fmt.Sprintf("object-%d", number), map[string]string{"tenth": fmt.Sprint(i % 10)}, state)
+}
+
+// change updates one of so many of the listed config maps; n is which time this is.
+func (b *bench) change(ctx context.Context, s *server, place string, of, n int) error {
+	clients, err := coreClients(s.config, jsonType, b.sizes.Clients)
+	if err != nil {
+		return err
+	}
+	defer closeAll(clients)
+	state := int(time.Now().UnixNano())
+	return each(len(clients), b.sizes.Listed/of, func(i int) error {
+		number := i*of + n%of
+		body := listed(place, number, number, state)
+		put := clients[i%len(clients)].Put().Namespace(place).Resource("configmaps").Name(fmt.Sprintf("object-%d", number))
+		return put.Body(body).SetHeader("Content-Type", jsonType).Do(ctx).Error()
+	})
 }

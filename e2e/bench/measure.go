@@ -32,6 +32,15 @@ type run struct {
 
 func (r run) rate() float64 { return float64(r.count) / r.seconds }
 
+// add takes another run into this one.
+func (r *run) add(other run) {
+	r.count += other.count
+	r.seconds += other.seconds
+	r.serverCPU += other.serverCPU
+	r.clientCPU += other.clientCPU
+	r.latencies = append(r.latencies, other.latencies...)
+}
+
 // perThousand is the server's processor time for a thousand requests.
 func (r run) perThousand() float64 { return r.serverCPU / float64(r.count) * 1000 }
 

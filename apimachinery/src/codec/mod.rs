@@ -19,8 +19,8 @@ use serde_json::Value;
 pub use canonical::{Canonical, cannot_be_handled, canonicalise, decode_json};
 pub use proto_read::ProtobufError;
 pub use protobuf::{
-    MAGIC, Unknown, has_protobuf, protobuf_decode, protobuf_decode_raw, protobuf_encode, protobuf_encode_list,
-    protobuf_encode_raw, protobuf_envelope, protobuf_list_item, protobuf_watch_frame, unregistered,
+    ENVELOPE_TAIL, MAGIC, Unknown, has_protobuf, protobuf_decode, protobuf_decode_raw, protobuf_encode,
+    protobuf_encode_raw, protobuf_envelope, protobuf_list_head, protobuf_list_item, protobuf_watch_frame, unregistered,
 };
 pub use scan::Malformed;
 pub(crate) use scan::Scan;

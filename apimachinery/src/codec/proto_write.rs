@@ -184,9 +184,14 @@ pub(super) fn text(number: u32, s: &str, out: &mut Vec<u8>) {
 }
 
 pub(super) fn bytes(number: u32, s: &[u8], out: &mut Vec<u8>) {
-    tag(number, BYTES, out);
-    varint(s.len() as u64, out);
+    length(number, s.len(), out);
     out.extend_from_slice(s);
+}
+
+/// Writes what comes before the content of a field of so many bytes.
+pub(super) fn length(number: u32, length: usize, out: &mut Vec<u8>) {
+    tag(number, BYTES, out);
+    varint(length as u64, out);
 }
 
 fn int(number: u32, value: u64, out: &mut Vec<u8>) {

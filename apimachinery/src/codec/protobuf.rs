@@ -148,34 +148,43 @@ fn envelope(
     out: &mut Vec<u8>,
     content: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
+    type_meta(kind, out)?;
+    proto_write::message(2, out, content)?;
+    out.extend_from_slice(ENVELOPE_TAIL);
+    Ok(())
+}
+
+/// Writes what comes before the object.
+fn type_meta(kind: &GroupVersionKind, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.extend_from_slice(MAGIC);
     proto_write::message(1, out, |out| {
         proto_write::text(1, &kind.api_version(), out);
         proto_write::text(2, &kind.kind, out);
         Ok(())
-    })?;
-    proto_write::message(2, out, content)?;
-    // Content encoding and type: none, as Go writes them.
-    proto_write::text(3, "", out);
-    proto_write::text(4, "", out);
-    Ok(())
+    })
 }
 
-/// Writes a list in its envelope. `items` writes the items, one after the other, with [`protobuf_list_item`].
+/// What ends an envelope: content encoding and type, none, as Go writes them.
+pub const ENVELOPE_TAIL: &[u8] = &[0x1a, 0, 0x22, 0];
+
+/// Writes a list in its envelope up to its items, which have `items` bytes together: each as [`protobuf_list_item`] writes
+/// it. Behind them comes [`ENVELOPE_TAIL`].
 ///
 /// # Errors
 /// As [`protobuf_encode`].
-pub fn protobuf_encode_list(
+pub fn protobuf_list_head(
     list_kind: &GroupVersionKind,
     list_meta: &KindSchema,
     metadata: &[u8],
+    items: usize,
     out: &mut Vec<u8>,
-    items: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
-    envelope(list_kind, out, |out| {
-        proto_write::message(1, out, |out| protobuf_encode_raw(list_meta, metadata, out))?;
-        items(out)
-    })
+    let mut meta = Vec::new();
+    proto_write::message(1, &mut meta, |out| protobuf_encode_raw(list_meta, metadata, out))?;
+    type_meta(list_kind, out)?;
+    proto_write::length(2, meta.len() + items, out);
+    out.extend_from_slice(&meta);
+    Ok(())
 }
 
 /// Writes an item of a list.

@@ -468,12 +468,14 @@ fn protobuf_lists_are_written_item_by_item() {
     let (schema, _, value) = pod();
     let list = GroupVersionKind::new("", "v1", "PodList");
     let meta = builtin::list_meta();
+    let mut items = Vec::new();
+    for _ in 0..2 {
+        protobuf_list_item(&schema, value.to_string().as_bytes(), &mut items).unwrap();
+    }
     let mut bytes = Vec::new();
-    protobuf_encode_list(&list, &meta, br#"{"resourceVersion":"7"}"#, &mut bytes, |out| {
-        protobuf_list_item(&schema, value.to_string().as_bytes(), out)?;
-        protobuf_list_item(&schema, value.to_string().as_bytes(), out)
-    })
-    .unwrap();
+    protobuf_list_head(&list, &meta, br#"{"resourceVersion":"7"}"#, items.len(), &mut bytes).unwrap();
+    bytes.extend_from_slice(&items);
+    bytes.extend_from_slice(ENVELOPE_TAIL);
     let (_, decoded) = protobuf_decode(builtin::kind_schema, &list, &bytes).unwrap();
     assert_eq!(decoded["items"], json!([value, value]));
     assert_eq!(decoded["metadata"], json!({"resourceVersion": "7"}));

@@ -15,7 +15,8 @@ use super::{Exchange, body, respond, stream};
 use crate::decode;
 use crate::encode::{Encoder, WatchEncoder};
 use crate::negotiate::{self, As, Offer};
-use crate::registry::{Call, DeleteOptions, Deleted, ListQuery, WriteOptions, from_storage};
+use crate::pieces;
+use crate::registry::{Call, DeleteOptions, Deleted, ListQuery, Listing, WriteOptions, from_storage};
 use crate::resources::Found;
 use crate::special;
 use crate::tables;
@@ -177,7 +178,17 @@ async fn list(exchange: &Exchange, call: Call) -> Result<Response<Body>, ApiErro
     let encoder = encoder(exchange, &call.resource, offer)?;
     let query = ListQuery::parse(&exchange.query, false)?;
     let listing = exchange.registry().list(&call, &query).await?;
-    Ok(object(exchange, &encoder, 200, encoder.list(&listing)?))
+    listed(exchange, &encoder, &listing).await
+}
+
+async fn listed(exchange: &Exchange, encoder: &Encoder, listing: &Listing) -> Result<Response<Body>, ApiError> {
+    let Some(writer) = encoder.list_writer() else {
+        return Ok(object(exchange, encoder, 200, encoder.list(listing)?));
+    };
+    let (cache, tenant) = (&exchange.shared.pieces, exchange.origin.tenant);
+    let gzip = respond::accepts_gzip(&exchange.headers);
+    let body = pieces::list(cache, tenant, &writer, listing, gzip).await?;
+    Ok(respond::pieces(200, &encoder.accepted().content_type(), body))
 }
 
 async fn watch(exchange: Exchange, call: Call) -> Result<Response<Body>, ApiError> {
@@ -305,5 +316,5 @@ async fn delete_collection(exchange: &Exchange, mut call: Call, body: Body) -> R
     let options = delete_options(exchange, &call, body).await?;
     call.dry_run = options.dry_run;
     let listing = exchange.registry().delete_collection(&call, &query, &options).await?;
-    Ok(object(exchange, &encoder, 200, encoder.list(&listing)?))
+    listed(exchange, &encoder, &listing).await
 }

@@ -11,10 +11,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::encode;
 use crate::negotiate::{self, Accepted, As, Encoding, Offer};
+use crate::pieces::{COMPRESS_FROM, Pieced};
 use crate::request::Query;
 
-/// Bodies longer than this are compressed for clients that can read that.
-const COMPRESS_FROM: usize = 128 * 1024;
 /// How much text all warnings of an answer may have, and one of them.
 const WARNINGS_MAX: usize = 4 * 1024;
 const WARNING_MAX: usize = 256;
@@ -30,7 +29,17 @@ pub(crate) fn bytes(code: u16, content_type: &str, body: Vec<u8>, headers: &Head
         Some(small) => (small, true),
         None => (body, false),
     };
-    let mut response = Response::new(Body::from(body));
+    with_body(code, content_type, Body::from(body), compressed)
+}
+
+/// An answer with a body in pieces.
+pub(super) fn pieces(code: u16, content_type: &str, body: Pieced) -> Response<Body> {
+    let compressed = body.is_compressed();
+    with_body(code, content_type, Body::new(body), compressed)
+}
+
+fn with_body(code: u16, content_type: &str, body: Body, compressed: bool) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status_code(code);
     let out = response.headers_mut();
     out.insert(CONTENT_TYPE, super::header(content_type));
@@ -97,7 +106,8 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: Vec<String>) {
     }
 }
 
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+/// Whether a client takes answers that are compressed.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
         parts.next() == Some("gzip") && !parts.any(|p| matches!(p, "q=0" | "q=0.0"))

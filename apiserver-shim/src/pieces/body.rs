@@ -1,0 +1,126 @@
+//! The body of an answer that is sent in pieces.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use flate2::CompressError;
+use http_body::{Frame, SizeHint};
+
+use super::cache::{Cache, Key};
+use super::gzip::{Compressor, Member, Piece};
+
+/// A piece as it is found or made.
+#[derive(Debug)]
+pub(super) enum Part {
+    Packed(Piece),
+    /// What is kept under this key once it is compressed.
+    Plain(Vec<u8>, Option<Key>),
+}
+
+impl Part {
+    /// How many bytes it has before compression.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Packed(piece) => piece.length,
+            Self::Plain(plain, _) => plain.len(),
+        }
+    }
+}
+
+/// A body of pieces. What is not compressed yet is when the client can take it: one piece, then others have their turn.
+#[derive(Debug)]
+pub(crate) struct Pieced {
+    head: Option<Vec<u8>>,
+    parts: std::vec::IntoIter<Part>,
+    tail: Option<&'static [u8]>,
+    /// How many bytes are to come, if they are not compressed.
+    left: usize,
+    gzip: Option<Gzip>,
+}
+
+#[derive(Debug)]
+struct Gzip {
+    cache: Arc<Cache>,
+    member: Member,
+    compressor: Option<Compressor>,
+    /// Whether others are to have their turn.
+    pause: bool,
+}
+
+impl Pieced {
+    /// All parts are [`Part::Plain`] unless there is a cache, with which this becomes gzip.
+    pub(super) fn new(head: Vec<u8>, parts: Vec<Part>, tail: &'static [u8], gzip: Option<Arc<Cache>>) -> Self {
+        let left = head.len() + parts.iter().map(Part::length).sum::<usize>() + tail.len();
+        let gzip = gzip.map(|cache| Gzip { cache, member: Member::default(), compressor: None, pause: false });
+        Self { head: Some(head), parts: parts.into_iter(), tail: Some(tail), left, gzip }
+    }
+
+    /// Whether this is gzip.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.gzip.is_some()
+    }
+
+    fn next(&mut self) -> Result<Option<Bytes>, CompressError> {
+        let Some(gzip) = &mut self.gzip else {
+            let next = self.head.take().map(Bytes::from);
+            let next = next.or_else(|| match self.parts.next()? {
+                Part::Plain(plain, _) => Some(plain.into()),
+                Part::Packed(piece) => Some(piece.bytes),
+            });
+            let next = next.or_else(|| self.tail.take().map(Bytes::from_static));
+            self.left -= next.as_ref().map_or(0, Bytes::len);
+            return Ok(next);
+        };
+        if let Some(head) = self.head.take() {
+            return Ok(Some(gzip.member.begin(&head).into()));
+        }
+        match self.parts.next() {
+            Some(part) => gzip.part(part).map(Some),
+            None => Ok(self.tail.take().map(|tail| std::mem::take(&mut gzip.member).end(tail).into())),
+        }
+    }
+}
+
+impl Gzip {
+    fn part(&mut self, part: Part) -> Result<Bytes, CompressError> {
+        let piece = match part {
+            Part::Packed(piece) => piece,
+            Part::Plain(plain, key) => {
+                let piece = self.compressor.get_or_insert_default().piece(&plain)?;
+                if let Some(key) = key {
+                    self.cache.put(key, &piece);
+                }
+                self.pause = true;
+                piece
+            }
+        };
+        self.member.add(&piece);
+        Ok(piece.bytes)
+    }
+}
+
+impl http_body::Body for Pieced {
+    type Data = Bytes;
+    type Error = CompressError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CompressError>>> {
+        if self.gzip.as_mut().is_some_and(|gzip| std::mem::take(&mut gzip.pause)) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.next().transpose().map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tail.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.gzip.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.left as u64) }
+    }
+}
