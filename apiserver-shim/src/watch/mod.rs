@@ -7,6 +7,8 @@
 mod event;
 mod frames;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
