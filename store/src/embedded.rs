@@ -6,7 +6,7 @@
 mod backup;
 #[cfg(feature = "bench")]
 mod bare;
-mod disk;
+pub mod disk;
 mod frame;
 mod log;
 mod segment;
@@ -108,6 +108,14 @@ impl Embedded {
         let folder = Folder::open(path).map_err(io)?.ok_or_else(|| OpenError::Locked(path.display().to_string()))?;
         let swap = Swap::new(path.join(format!("rest{}", log::TEMPORARY)));
         Self::on_disk(Arc::new(folder), log::SEGMENT, Some(swap), options)
+    }
+
+    /// Opens the store on a disk of another kind: one that tests put below it. No tenant leaves memory then.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        Self::on_disk(disk, log::SEGMENT, None, options)
     }
 
     fn on_disk(

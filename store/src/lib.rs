@@ -26,7 +26,7 @@ mod suite;
 pub use backup::{Contents, RestoreError, read_backup, restore_tenant};
 #[cfg(feature = "bench")]
 pub use embedded::BareLog;
-pub use embedded::{Embedded, OpenError, Options};
+pub use embedded::{Embedded, OpenError, Options, disk};
 pub use etcd::{Etcd, EtcdError, EtcdOptions, Tls};
 pub use retention::{Keeper, Retention};
 pub use stats::{Buckets, Stats};

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A folder of files.
-pub(crate) trait Disk: Send + Sync {
+pub trait Disk: Send + Sync {
     /// The names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes an empty file, in place of one that may be there.
@@ -24,7 +24,7 @@ pub(crate) trait Disk: Send + Sync {
 }
 
 /// A file open for writing.
-pub(crate) trait DiskFile: Send {
+pub trait DiskFile: Send {
     /// Writes at a place.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes durable what was written.
@@ -34,14 +34,14 @@ pub(crate) trait DiskFile: Send {
 }
 
 /// A folder of the file system, held by a lock for as long as this lives.
-pub(crate) struct Folder {
+pub struct Folder {
     path: PathBuf,
     _lock: File,
 }
 
 impl Folder {
     /// Opens a folder, makes it if it is not there. `None` if another process has it.
-    pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
         match lock.try_lock() {
