@@ -3,6 +3,7 @@
 mod common;
 
 use common::{CONFIG_MAPS, Server, config_map};
+use futures::future::join_all;
 use serde_json::json;
 
 fn at(name: &str) -> String {
@@ -25,6 +26,24 @@ async fn an_object_lives_and_goes() {
     assert_eq!((code, &gone["details"]["uid"]), (200, &made["metadata"]["uid"]));
     let (code, none) = client.get(&at("a")).await;
     assert_eq!((code, &none["message"]), (404, &json!("configmaps \"a\" not found")));
+}
+
+/// Of those who delete an object at the same time one has deleted it.
+#[tokio::test]
+async fn an_object_is_deleted_once() {
+    let server = Server::start();
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(server.client().await);
+    }
+    for _ in 0..20 {
+        clients[0].post(CONFIG_MAPS, config_map("a")).await;
+        let at = at("a");
+        let asked = clients.iter_mut().map(|client| client.delete(&at));
+        let mut codes: Vec<_> = join_all(asked).await.into_iter().map(|(code, _)| code).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, [200, 404, 404, 404, 404, 404, 404, 404]);
+    }
 }
 
 #[tokio::test]

@@ -80,7 +80,6 @@ impl Registry {
                 set_revision(&mut new, revision);
                 Ok(Some(Deleted { object: new, gone }))
             }
-            Err(StoreError::Conflict { current: None, .. }) if gone => Ok(Some(Deleted { object: new, gone: true })),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(e) => Err(store_error(e)),
         }
