@@ -12,7 +12,7 @@ ALWAYS := +
 endif
 endif
 
-.PHONY: help up down test differential check generate conformance bench host-up host-down
+.PHONY: help up down test robustness differential check generate conformance bench host-up host-down
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -27,6 +27,9 @@ test: ## all tests; the end-to-end ones on the host cluster of make up
 
 differential: ## the same requests to the host's API server and to demo, compared: ONLY=subject or subject/text
 	@e2e/differential/play "$(ONLY)"
+
+robustness: ## disturb a server under load and check what its clients saw: MINUTES=10 STORE=embedded|etcd SEED=number
+	@e2e/robustness/run $$(( $(or $(MINUTES),10) * 60 )) "$(or $(STORE),embedded)" $(if $(SEED),--seed $(SEED))
 
 check: ## format, lints, documentation, licences, chart, generated files
 	@e2e/check

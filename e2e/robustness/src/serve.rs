@@ -1,0 +1,120 @@
+//! The server under test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use apimachinery::tenant::TenantId;
+use apiserver_shim::auth::server_parts;
+use apiserver_shim::clock::{Clock, SystemClock};
+use apiserver_shim::server::ApiServer;
+use apiserver_shim::tenants::{TenantSpec, Tenants};
+use apiserver_shim::tls::{Acceptor, Listeners};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use store::{Embedded, Etcd, EtcdOptions, Keeper, Options, Retention, Store};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::disk::FailingDisk;
+
+/// How far the clock is behind at first. It is never turned before the time of the certificates that are made then, nor
+/// beyond the present, which clients hold against certificates.
+pub const BEHIND: Duration = Duration::from_secs(24 * 3600);
+/// How old a watch may be that is taken up again.
+const HISTORY: Duration = Duration::from_secs(30);
+/// How often older history is given up.
+const COMPACT_EVERY: Duration = Duration::from_secs(2);
+/// Bytes of log that a snapshot must free: few, so that there are many snapshots.
+const CHECKPOINT: u64 = 256 << 10;
+
+/// What to serve.
+#[derive(Args)]
+pub struct ServeArguments {
+    /// Where to listen.
+    #[arg(long)]
+    listen: String,
+    /// Where to write the kubeconfig of the one virtual cluster.
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    /// The folder of the embedded store.
+    #[arg(long, required_unless_present = "etcd")]
+    store: Option<PathBuf>,
+    /// The members of the etcd that is the store.
+    #[arg(long)]
+    etcd: Vec<String>,
+}
+
+/// A clock that is turned.
+struct TurnedClock(AtomicI64);
+
+impl Clock for TurnedClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Serves until it is killed. A line of standard input turns the clock: by how many seconds it is off.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn serve(arguments: ServeArguments) -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
+    let store: Arc<dyn Store> = match arguments.store {
+        Some(folder) => {
+            let disk = FailingDisk::open(&folder, rand::random())?.ok_or("the store is in use")?;
+            Arc::new(Embedded::open_on(Arc::new(disk), Options { checkpoint_bytes: CHECKPOINT, ..Options::default() })?)
+        }
+        None => {
+            let options = EtcdOptions { endpoints: arguments.etcd, prefix: "/tenantry".to_owned(), tls: None };
+            Arc::new(Etcd::open(options).await?)
+        }
+    };
+    let clock = Arc::new(TurnedClock(AtomicI64::new(-i64::try_from(BEHIND.as_secs())?)));
+    let tenants = Tenants::load(store.clone(), clock.clone()).await?;
+    let server = ApiServer::new(server_parts(store.clone(), clock.clone(), None, tenants.clone()));
+    let listener = TcpListener::bind(arguments.listen).await?;
+    let address = listener.local_addr()?;
+    let id = TenantId::from_bytes([1; 16]);
+    let spec = TenantSpec {
+        service_ips: vec!["10.96.0.1".parse()?],
+        endpoint_ips: vec![address.ip()],
+        endpoint_port: 443,
+        service_cidrs: vec!["10.96.0.0/16".to_owned()],
+        name: "robust".to_owned(),
+        ..TenantSpec::default()
+    };
+    tenants.attach(id, spec).await?;
+    let written = arguments.kubeconfig.with_extension("new");
+    std::fs::write(&written, tenants.kubeconfig(id, &format!("https://{address}"))?)?;
+    std::fs::rename(written, arguments.kubeconfig)?;
+    let tasks = TaskTracker::new();
+    tasks.spawn(keep_history(store));
+    tasks.spawn(turn(clock.clone()));
+    let acceptor = Arc::new(Acceptor::new(tenants.clone(), clock));
+    let stop = CancellationToken::new();
+    Listeners::new(acceptor, tenants, server.handler(), tasks, stop).run(listener, address.ip()).await;
+    Ok(())
+}
+
+async fn keep_history(store: Arc<dyn Store>) {
+    let mut keeper = Keeper::new(Retention { age: HISTORY, ..Retention::default() });
+    let mut tick = tokio::time::interval(COMPACT_EVERY);
+    loop {
+        tick.tick().await;
+        // A store that fails says so to clients.
+        let _ = keeper.run(store.as_ref(), Instant::now()).await;
+    }
+}
+
+async fn turn(clock: Arc<TurnedClock>) {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Ok(seconds) = line.parse() {
+            clock.0.store(seconds, Ordering::Relaxed);
+        }
+    }
+}
