@@ -1,5 +1,7 @@
 //! The model checker for a short while on each store. What it prints is not held back.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
 use std::path::PathBuf;
 use std::process::Command;
 
