@@ -1,6 +1,6 @@
 //! An etcd of several members, each of which can be killed, stopped, or cut off from the others.
 //!
-//! Members reach each other through [`Peers`], which knows from the head of a connection who opened it. One that is
+//! Members reach each other through `Peers`, which knows from the head of a connection who opened it. One that is
 //! cut off still runs and still serves its clients, with what it knows.
 
 use std::collections::HashMap;

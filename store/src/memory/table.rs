@@ -124,6 +124,8 @@ impl Table {
         let now = version.value.is_some();
         let (place, found) = self.find(name);
         match found {
+            // No change will come that gives up what this would leave.
+            Ok(i) if !now && self.piece(place).items[i].head.value.is_none() => (None, name.clone()),
             Ok(i) => {
                 let piece = self.piece_mut(place);
                 let entry = &mut piece.items[i];
@@ -300,5 +302,15 @@ mod tests {
             table.trim(name, revision);
         }
         assert!(table.is_empty() && table.live() == 0);
+    }
+
+    #[test]
+    fn to_delete_what_is_gone_leaves_nothing_behind() {
+        let (mut table, name) = (Table::default(), SmolStr::new("a"));
+        for (revision, value) in [(1, Some(Bytes::new())), (2, None), (3, None)] {
+            table.put(&name, Version { revision, value });
+        }
+        table.trim(&name, 2);
+        assert!(table.is_empty());
     }
 }
