@@ -118,6 +118,10 @@ impl Source {
         }
         let store = Arc::clone(registry.store());
         let collection = place::collection(call.tenant, &call.resource.group_resource());
+        if from_state && query.resource_version.is_empty() {
+            // The most recent state is wanted: a read that asks for that brings here what other processes were acknowledged.
+            store.count(&collection).await.map_err(store_error)?;
+        }
         let present = store.revision();
         let from = if from_state || wanted == 0 { present } else { wanted };
         let prefix = if call.namespace.is_empty() { SmolStr::default() } else { format!("{}/", call.namespace).into() };

@@ -175,7 +175,10 @@ impl Watcher {
             };
             let now = self.run.now();
             let Some(objects) = &mut state else {
-                self.seen.push((now, told.revision()));
+                // What is told again, to one that began earlier, was seen before.
+                if self.seen.last().is_none_or(|(_, last)| told.revision() > *last) {
+                    self.seen.push((now, told.revision()));
+                }
                 watched.told.push((now, told));
                 continue;
             };
