@@ -293,10 +293,4 @@ pub trait Cursor: Send {
     /// The revision up to which this cursor has seen all there is in its scope. It advances also when others write:
     /// what a bookmark says.
     fn revision(&self) -> Revision;
-
-    /// How many cursors are woken by the same changes, this one included, as far as that is known: by a change of one
-    /// collection those on it.
-    fn crowd(&self) -> usize {
-        1
-    }
 }

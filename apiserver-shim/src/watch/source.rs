@@ -24,12 +24,6 @@ const INITIAL_PAGE: usize = 256;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 /// How much is written at once when many events wait.
 const FRAME: usize = 64 * 1024;
-/// How long it takes to tell one watcher, about. In a crowd on one collection no one is told again before all others
-/// could be told once; what happens meanwhile is told at once, with one write to the connection. Alone no one waits.
-const TELLING: Duration = Duration::from_micros(30);
-/// A shorter rest is none, and none is longer.
-const REST_LEAST: Duration = Duration::from_millis(1);
-const REST_MOST: Duration = Duration::from_millis(50);
 /// A watcher for which at least so many changes wait is behind: it is not waited for more, and others get their turn.
 const BEHIND: usize = 256;
 
@@ -52,8 +46,6 @@ pub(super) struct Source {
     waiting: VecDeque<(EventKind, Arc<Change>)>,
     /// Whether the cursor may have changes without waiting.
     behind: bool,
-    /// Until when others are to be told, and whether more than one event was told last: then more will have come by then.
-    rest: Option<(Instant, bool)>,
     /// The revision the client knows.
     told: Revision,
     from: Revision,
@@ -133,7 +125,6 @@ impl Source {
             cursor: None,
             waiting: VecDeque::new(),
             behind: true,
-            rest: None,
             told: from,
             from,
             bookmark: query.bookmarks.then(|| Box::pin(tokio::time::sleep(BOOKMARK_EVERY))),
@@ -179,11 +170,9 @@ impl Source {
             self.initial = self.tell_state(initial, out).await?;
             return Ok(());
         }
-        let mut events = 0;
         loop {
             while let Some((kind, change)) = self.waiting.pop_front() {
                 self.tell_change(kind, &change, out)?;
-                events += 1;
                 if out.len() >= FRAME {
                     return Ok(());
                 }
@@ -197,12 +186,7 @@ impl Source {
                 tokio::task::yield_now().await;
             }
         }
-        if out.is_empty() {
-            return self.wait(out).await;
-        }
-        let rest = self.cursor.as_ref().and_then(|cursor| rest(cursor.crowd()));
-        self.rest = rest.map(|rest| (Instant::now() + rest, events > 1));
-        Ok(())
+        if out.is_empty() { self.wait(out).await } else { Ok(()) }
     }
 
     /// Takes from the log what is there and is an event of this watcher.
@@ -227,7 +211,7 @@ impl Source {
 
     /// Waits for changes, or until a bookmark is due.
     async fn wait(&mut self, out: &mut Output) -> Result<(), ApiError> {
-        let Self { cursor, bookmark, query, rules, prefix, from, waiting, rest, .. } = self;
+        let Self { cursor, bookmark, query, rules, prefix, from, waiting, .. } = self;
         let Some(cursor) = cursor else { return Ok(()) };
         let due = async {
             match bookmark {
@@ -235,20 +219,10 @@ impl Source {
                 None => std::future::pending().await,
             }
         };
-        let busy = rest.take_if(|(_, busy)| *busy);
-        let more = async {
-            match busy {
-                Some((until, _)) => {
-                    tokio::time::sleep_until(until).await;
-                    Ok(None)
-                }
-                None => cursor.next().await.map(Some),
-            }
-        };
         let changes = tokio::select! {
             biased;
             () = due => None,
-            changes = more => Some(changes.map_err(|e| too_old(&e))?),
+            changes = cursor.next() => Some(changes.map_err(|e| too_old(&e))?),
         };
         let Some(changes) = changes else {
             let seen = cursor.revision();
@@ -261,16 +235,8 @@ impl Source {
             }
             return Ok(());
         };
-        let Some(changes) = changes else {
-            self.behind = true;
-            return Ok(());
-        };
         self.behind = changes.len() >= BEHIND;
         waiting.extend(changes.into_iter().filter_map(|c| Some((event_kind(query, *rules, prefix, *from, &c)?, c))));
-        if let Some((until, _)) = rest.take_if(|(until, _)| !waiting.is_empty() && *until > Instant::now()) {
-            tokio::time::sleep_until(until).await;
-            self.behind = true;
-        }
         Ok(())
     }
 
@@ -332,12 +298,6 @@ impl Source {
             None => write(),
         }
     }
-}
-
-/// How long a watcher leaves the processor to the others after it was told something.
-fn rest(crowd: usize) -> Option<Duration> {
-    let rest = TELLING.saturating_mul(u32::try_from(crowd).unwrap_or(u32::MAX)).min(REST_MOST);
-    (rest >= REST_LEAST).then_some(rest)
 }
 
 fn write(

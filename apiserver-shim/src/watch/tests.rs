@@ -1,13 +1,12 @@
-//! When watchers are told, step by step.
+//! Long replays, step by step.
 
 use apimachinery::builtin;
 use apimachinery::envelope::Stored;
 use apimachinery::gvk::GroupResource;
 use apimachinery::table::Include;
 use apimachinery::tenant::TenantId;
-use futures::FutureExt;
 use serde_json::json;
-use store::{Cursor, Embedded, Precondition, Scope, Write};
+use store::{Embedded, Precondition, Write};
 
 use super::*;
 use crate::auth::User;
@@ -52,12 +51,6 @@ impl World {
         let query = ListQuery { resource_version: from.to_string(), ..ListQuery::default() };
         let encoder = WatchEncoder::new(Encoder::new(Accepted::json(), found, Include::default(), now));
         Source::begin(Arc::clone(&self.registry), Arc::clone(&self.frames), call, query, encoder).await.unwrap()
-    }
-
-    fn crowd(&self, count: usize) -> Vec<Box<dyn Cursor>> {
-        let store = self.registry.store();
-        let scope = Scope::Collection(place::collection(TENANT, &Self::resource()));
-        (0..count).map(|_| store.follow(scope.clone(), store.revision()).unwrap()).collect()
     }
 }
 
@@ -104,24 +97,4 @@ async fn a_long_replay_of_own_events_comes_in_frames_of_bounded_size() {
         frames += 1;
     }
     assert!(frames > 4, "{frames} frames");
-}
-
-#[tokio::test(start_paused = true)]
-async fn in_a_crowd_one_is_told_again_when_the_others_were_told() {
-    let world = World::new();
-    world.write("mine", "a").await;
-    let mut source = world.source("mine", world.registry.store().revision()).await;
-    world.write("mine", "b").await;
-    assert_eq!(events(source.next().await), 1);
-    world.write("mine", "c").await;
-    assert_eq!(source.next().now_or_never().map(events), Some(1), "alone one is told at once");
-    let _crowd = world.crowd(1000);
-    world.write("mine", "d").await;
-    assert_eq!(source.next().now_or_never().map(events), Some(1), "the first event is told at once");
-    world.write("mine", "e").await;
-    let next = source.next();
-    tokio::pin!(next);
-    assert!(next.as_mut().now_or_never().is_none(), "others are to be told before");
-    world.write("mine", "f").await;
-    assert_eq!(events(next.await), 2);
 }

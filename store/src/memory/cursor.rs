@@ -188,11 +188,6 @@ impl Cursor for Place {
         let dropped = self.topic().dropped.load(Ordering::Acquire);
         if self.position >= dropped && state.quiet(&self.scope, self.position) { state.revision } else { self.position }
     }
-
-    fn crowd(&self) -> usize {
-        // One more is held by the map of topics.
-        self.topic.as_ref().map_or(1, |topic| Arc::strong_count(topic).saturating_sub(1).max(1))
-    }
 }
 
 impl Drop for Place {
