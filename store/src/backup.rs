@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
+use smol_str::SmolStr;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::memory::{snapshot, unavailable};
@@ -30,10 +31,19 @@ pub struct Contents {
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] or [`io::ErrorKind::UnexpectedEof`] if it is not whole, or what `input` said.
 pub fn read_backup(input: &mut dyn Read) -> io::Result<Contents> {
+    read_records(input, &mut |_, _, _, _| ())
+}
+
+/// Hands each record of a backup to `each`, and says what is in it.
+pub(crate) fn read_records(
+    input: &mut dyn Read,
+    each: &mut dyn FnMut(&CollectionId, SmolStr, Revision, Bytes),
+) -> io::Result<Contents> {
     let (mut tenants, mut records) = (HashSet::new(), 0);
-    let revision = snapshot::read(input, &mut |id, _, _, _| {
+    let revision = snapshot::read(input, &mut |id, name, revision, value| {
         tenants.insert(id.tenant);
         records += 1;
+        each(id, name, revision, value);
     })?;
     tenants.remove(&TenantId::SYSTEM);
     Ok(Contents { revision, tenants: tenants.len(), records })

@@ -3,11 +3,13 @@
 
 mod rest;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 pub(crate) use self::rest::*;
 use crate::{
@@ -60,6 +62,28 @@ macro_rules! suite {
 pub(crate) use suite;
 
 type Shared = Arc<dyn Store>;
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A backup, whole, and the revision that it is the state at.
+pub(crate) async fn backup(store: &dyn Store, tenant: Option<TenantId>) -> (Vec<u8>, Revision) {
+    let sink = Sink::default();
+    let at = store.backup(tenant, Box::new(sink.clone())).await.unwrap();
+    let bytes = sink.0.lock().clone();
+    (bytes, at)
+}
 
 pub(crate) fn collection(tenant: u8, name: &str) -> CollectionId {
     CollectionId { tenant: TenantId::from_bytes([tenant; 16]), name: name.into() }

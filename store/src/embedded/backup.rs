@@ -1,14 +1,13 @@
 //! A store made of a backup.
 
-use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
-use apimachinery::tenant::TenantId;
 use parking_lot::RwLock;
 
 use super::disk::{Disk, Folder};
 use super::{Embedded, OpenError, Sequential, log};
+use crate::backup::read_records;
 use crate::memory::{State, snapshot};
 use crate::{Contents, RestoreError, Revision};
 
@@ -25,7 +24,8 @@ impl Embedded {
     /// folder's `replaced-REVISION`.
     ///
     /// # Errors
-    /// See [`RestoreError`]. After one, what was in the folder is there as before.
+    /// See [`RestoreError`]. What was in the folder is the store as before, unless the backup is it already and the old
+    /// files could not be moved.
     pub fn restore(path: &Path, input: &mut dyn Read, aside: bool) -> Result<Contents, RestoreError> {
         let failed = |source| OpenError::Io { file: path.display().to_string(), source };
         let locked = || OpenError::Locked(path.display().to_string());
@@ -35,15 +35,11 @@ impl Embedded {
         if !before.is_empty() && !aside {
             return Err(RestoreError::NotEmpty(path.display().to_string()));
         }
-        let (mut state, mut tenants, mut records) = (State::default(), HashSet::new(), 0);
-        let backup = snapshot::read(input, &mut |id, name, revision, value| {
-            tenants.insert(id.tenant);
-            records += 1;
-            state.load(id, &name, revision, value);
-        });
-        let revision = backup.map_err(RestoreError::Backup)?;
-        tenants.remove(&TenantId::SYSTEM);
-        let latest = before.iter().filter_map(|name| log::snapshot_revision(name)).fold(revision, Revision::max);
+        let mut state = State::default();
+        let load = &mut |id: &_, name, revision, value| state.load(id, &name, revision, value);
+        let contents = read_records(input, load).map_err(RestoreError::Backup)?;
+        let held = before.iter().filter_map(|name| log::snapshot_revision(name));
+        let latest = held.fold(contents.revision, Revision::max);
         let at = latest + AHEAD;
         let name = log::snapshot_name(at);
         let temporary = format!("{name}{}", log::TEMPORARY);
@@ -52,7 +48,7 @@ impl Embedded {
             snapshot::write(&RwLock::new(state), at, None, &mut out)?;
             out.file.sync()?;
             // A store begins with its latest snapshot and this one lies ahead of all it has: with the new name it is the
-            // store. Whoever is cut off behind it finds the old files gone at the next opening, not a mixture.
+            // store. If this is cut off behind it, the next opening passes over what old files say.
             folder.rename(&temporary, &name)?;
             folder.sync()?;
             if !before.is_empty() {
@@ -65,6 +61,6 @@ impl Embedded {
             folder.sync()
         };
         write().map_err(failed)?;
-        Ok(Contents { revision, tenants: tenants.len(), records })
+        Ok(contents)
     }
 }

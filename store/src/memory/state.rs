@@ -140,7 +140,7 @@ impl State {
         held.last = held.last.max(revision);
         let (name, value) = self.common.share(name, value);
         held.table.put(&name, Version { revision, value: Some(value) });
-        self.sizes.tenants = self.tenants.len() as u64;
+        self.count_tenants();
     }
 
     /// Does what a durable transaction says. Its revision lies behind the present one, and no tenant that it writes to is
@@ -155,7 +155,7 @@ impl State {
             }
             Transaction::Purge(tenant) => self.apply_purge(*tenant),
         }
-        self.sizes.tenants = self.tenants.len() as u64;
+        self.count_tenants();
     }
 
     fn apply_write(&mut self, key: &Key, value: Option<Bytes>) {
@@ -206,7 +206,6 @@ impl State {
         if let Some(pack) = self.at_rest.remove(&id) {
             self.sizes.records -= pack.records;
             self.sizes.bytes -= pack.bytes;
-            self.sizes.at_rest -= 1;
         }
         let Some(tenant) = self.tenants.remove(&id) else { return };
         for (_, collection) in &tenant.collections {
@@ -491,7 +490,7 @@ impl State {
             tenant.collections.remove(i);
             if tenant.collections.is_empty() {
                 self.tenants.remove(&id);
-                self.sizes.tenants = self.tenants.len() as u64;
+                self.count_tenants();
             }
         }
     }

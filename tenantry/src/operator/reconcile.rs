@@ -63,7 +63,7 @@ pub(super) async fn in_turn(
     if operator.lane(id, &vc) == lane {
         match reconcile(&operator, &vc, id, lane).await {
             Ok(after) => (gone, later) = (lane == Lane::Going, after),
-            Err(error) => later = Some(retry(&vc, &error, &operator)),
+            Err(error) => later = Some(retry(&vc, id, &error, &operator)),
         }
     } else {
         again = true;
@@ -120,10 +120,9 @@ async fn reconcile(
 }
 
 /// Tells of a failure, in the status and in the log, and when to try again.
-fn retry(vc: &Arc<VirtualCluster>, error: &OperatorError, operator: &Arc<Operator>) -> Duration {
+fn retry(vc: &Arc<VirtualCluster>, id: TenantId, error: &OperatorError, operator: &Arc<Operator>) -> Duration {
     let text = crate::logging::chain(error);
     let (vc, operator) = (Arc::clone(vc), Arc::clone(operator));
-    let id = identity(&vc).map(|(id, ..)| id).unwrap_or(TenantId::SYSTEM);
     let name = vc.metadata.name.clone().unwrap_or_default();
     let failures = {
         let mut failures = operator.failures.lock();

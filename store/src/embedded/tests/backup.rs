@@ -1,32 +1,10 @@
 //! Backups are exact while writes go on, come back under another id, and are refused when they are not whole.
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::embedded::*;
-use crate::suite::{collection, put};
+use crate::suite::{backup, collection, put};
 use crate::{RestoreError, read_backup, restore_tenant};
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-async fn backup(store: &dyn Store, tenant: Option<TenantId>) -> (Vec<u8>, Revision) {
-    let sink = Sink::default();
-    let at = store.backup(tenant, Box::new(sink.clone())).await.unwrap();
-    let bytes = sink.0.lock().clone();
-    (bytes, at)
-}
 
 async fn records(store: &dyn Store, id: &CollectionId, at: Option<Revision>) -> Vec<(SmolStr, Bytes, Revision)> {
     let range = store.range(id, RangeQuery { at, ..RangeQuery::default() }).await.unwrap();
