@@ -1,7 +1,7 @@
 //! etcd and kube-apiserver on ports of the loopback, as long as a value lives.
 
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use apimachinery::tenant::TenantId;
 use kube::config::{AuthInfo, Config};
 use tenant_client::remote::RemoteClient;
+use tokio::net::TcpSocket;
 
 use super::suite::Seam;
 
@@ -19,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 pub struct Server {
     client: kube::Client,
+    _ports: [TcpSocket; 3],
     _processes: Vec<Process>,
     dir: Directory,
 }
@@ -47,8 +49,12 @@ fn programs() -> PathBuf {
     run.join("bin")
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+/// A port of loopback that nobody else gets while this is held, unless he says that he shares it (`SO_REUSEPORT`).
+fn reserve() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    socket
 }
 
 fn start(dir: &Path, name: &str, args: &[String]) -> Process {
@@ -73,7 +79,8 @@ impl Server {
     pub async fn start() -> Self {
         let dir = Directory(std::env::temp_dir().join(format!("tenantry-stock-{}", std::process::id())));
         std::fs::create_dir_all(&dir.0).unwrap();
-        let (etcd, peer, api) = (free_port(), free_port(), free_port());
+        let ports = [reserve(), reserve(), reserve()];
+        let [etcd, peer, api] = ports.each_ref().map(|port| port.local_addr().unwrap().port());
         std::fs::write(dir.0.join("tokens.csv"), format!("{TOKEN},admin,1,system:masters\n")).unwrap();
         let etcd_url = format!("http://127.0.0.1:{etcd}");
         let etcd = start(
@@ -84,6 +91,7 @@ impl Server {
                 format!("--listen-client-urls={etcd_url}"),
                 format!("--advertise-client-urls={etcd_url}"),
                 format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+                "--socket-reuse-port".to_owned(),
             ],
         );
         let api_server = start(
@@ -93,6 +101,7 @@ impl Server {
                 format!("--etcd-servers={etcd_url}"),
                 "--bind-address=127.0.0.1".to_owned(),
                 format!("--secure-port={api}"),
+                "--permit-port-sharing".to_owned(),
                 "--cert-dir=certificates".to_owned(),
                 "--token-auth-file=tokens.csv".to_owned(),
                 "--authorization-mode=RBAC".to_owned(),
@@ -108,7 +117,7 @@ impl Server {
         config.accept_invalid_certs = true;
         config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
         let client = kube::Client::try_from(config).unwrap();
-        let mut this = Self { client, _processes: vec![api_server, etcd], dir: dir };
+        let mut this = Self { client, _ports: ports, _processes: vec![api_server, etcd], dir: dir };
         this.answers().await;
         this
     }

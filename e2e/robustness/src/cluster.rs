@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -29,7 +30,8 @@ const HEAD: u64 = 16 << 10;
 pub struct Cluster {
     /// Each as a process.
     pub members: Vec<Process>,
-    clients: Vec<u16>,
+    clients: Vec<Port>,
+    _own: Vec<Port>,
     peers: Peers,
 }
 
@@ -41,14 +43,25 @@ struct Peers {
     _tasks: JoinSet<()>,
 }
 
-/// Ports that nobody listens on, all different.
-///
-/// # Errors
-/// If there are none.
-pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| std::net::TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+/// A port of loopback for a program that is killed and started again. While this is held nobody gets it but those who
+/// say that they share it (`SO_REUSEPORT`).
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    _held: TcpSocket,
+}
+
+impl Port {
+    /// One that nobody has.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn reserve() -> io::Result<Self> {
+        let held = TcpSocket::new_v4()?;
+        held.set_reuseport(true)?;
+        held.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        Ok(Self { number: held.local_addr()?.port(), _held: held })
+    }
 }
 
 impl Cluster {
@@ -57,26 +70,28 @@ impl Cluster {
     /// # Errors
     /// If they cannot be started.
     pub async fn start(program: &Path, folder: &Path, size: usize) -> io::Result<Self> {
-        let (clients, own) = (free_ports(size)?, free_ports(size)?);
+        let ports = || (0..size).map(|_| Port::reserve()).collect::<io::Result<Vec<_>>>();
+        let (clients, own) = (ports()?, ports()?);
         let (peers, advertised) = Peers::between(&own).await?;
-        let url = |port: &u16| format!("http://127.0.0.1:{port}");
-        let all: Vec<String> = advertised.iter().enumerate().map(|(i, port)| format!("m{i}={}", url(port))).collect();
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let all: Vec<String> = advertised.iter().enumerate().map(|(i, port)| format!("m{i}={}", url(*port))).collect();
         let members = (0..size).map(|i| {
             let arguments = vec![
                 format!("--name=m{i}"),
                 format!("--data-dir={}", folder.join(format!("m{i}")).display()),
-                format!("--listen-client-urls={}", url(&clients[i])),
-                format!("--advertise-client-urls={}", url(&clients[i])),
-                format!("--listen-peer-urls={}", url(&own[i])),
-                format!("--initial-advertise-peer-urls={}", url(&advertised[i])),
+                format!("--listen-client-urls={}", url(clients[i].number)),
+                format!("--advertise-client-urls={}", url(clients[i].number)),
+                format!("--listen-peer-urls={}", url(own[i].number)),
+                format!("--initial-advertise-peer-urls={}", url(advertised[i])),
                 format!("--initial-cluster={}", all.join(",")),
+                "--socket-reuse-port".to_owned(),
                 "--log-level=warn".to_owned(),
                 // The process is killed, not the machine.
                 "--unsafe-no-fsync".to_owned(),
             ];
             Process::new(program, arguments, folder.join(format!("m{i}.log")))
         });
-        let mut cluster = Self { members: members.collect(), clients, peers };
+        let mut cluster = Self { members: members.collect(), clients, _own: own, peers };
         for member in &mut cluster.members {
             member.start()?;
         }
@@ -89,14 +104,14 @@ impl Cluster {
     /// Where clients reach the members.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
-        self.clients.iter().map(|port| format!("http://127.0.0.1:{port}")).collect()
+        self.clients.iter().map(|port| format!("http://127.0.0.1:{}", port.number)).collect()
     }
 
     /// The number of the member that leads, as most of those say that answer.
     pub async fn leader(&self) -> Option<usize> {
         let mut votes: HashMap<String, usize> = HashMap::new();
         for (number, port) in self.clients.iter().enumerate() {
-            let Ok(Some(status)) = timeout(PATIENCE, ask(*port, STATUS)).await else { continue };
+            let Ok(Some(status)) = timeout(PATIENCE, ask(port.number, STATUS)).await else { continue };
             if let Some(id) = status["header"]["member_id"].as_str().and_then(hexadecimal) {
                 self.peers.ids.send_modify(|ids| {
                     ids.insert(id, number);
@@ -134,13 +149,13 @@ async fn ask(port: u16, path: &str) -> Option<Value> {
 
 impl Peers {
     /// Ways to the members that listen on these ports: where each is reached.
-    async fn between(members: &[u16]) -> io::Result<(Self, Vec<u16>)> {
+    async fn between(members: &[Port]) -> io::Result<(Self, Vec<u16>)> {
         let (ids, cut) = (watch::Sender::default(), watch::Sender::new(None));
         let (mut tasks, mut ports) = (JoinSet::new(), Vec::new());
         for (number, port) in members.iter().enumerate() {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
             ports.push(listener.local_addr()?.port());
-            let way = Way { to: number, port: *port, ids: ids.subscribe(), cut: cut.subscribe() };
+            let way = Way { to: number, port: port.number, ids: ids.subscribe(), cut: cut.subscribe() };
             tasks.spawn(way.run(listener));
         }
         Ok((Self { ids, cut, _tasks: tasks }, ports))

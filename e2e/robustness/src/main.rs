@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use robustness::check::check;
-use robustness::cluster::{Cluster, free_ports};
+use robustness::cluster::{Cluster, Port};
 use robustness::history::{Answer, Call, Entry, Told, Watched};
 use robustness::play::Run;
 use robustness::process::Process;
@@ -233,6 +233,7 @@ enum Disturbance {
 /// The servers, and what they stand on.
 struct World {
     servers: Vec<Process>,
+    _ports: Vec<Port>,
     kubeconfigs: Vec<PathBuf>,
     etcd: Option<Cluster>,
     folder: PathBuf,
@@ -245,10 +246,12 @@ impl World {
             None => None,
         };
         let count = if etcd.is_some() { SERVERS_ON_ETCD } else { 1 };
-        let mut world = Self { servers: Vec::new(), kubeconfigs: Vec::new(), etcd, folder: folder.to_owned() };
-        for (number, port) in free_ports(count)?.into_iter().enumerate() {
+        let folder = folder.to_owned();
+        let mut world = Self { servers: Vec::new(), _ports: Vec::new(), kubeconfigs: Vec::new(), etcd, folder };
+        for number in 0..count {
+            let (folder, port) = (&world.folder, Port::reserve()?);
             let kubeconfig = folder.join(format!("server-{number}.yaml"));
-            let mut options = vec!["serve".to_owned(), format!("--listen=127.0.0.1:{port}")];
+            let mut options = vec!["serve".to_owned(), format!("--listen=127.0.0.1:{}", port.number)];
             options.push(format!("--kubeconfig={}", kubeconfig.display()));
             match &world.etcd {
                 None => options.push(format!("--store={}", folder.join("store").display())),
@@ -264,6 +267,7 @@ impl World {
                 sleep(Duration::from_millis(100)).await;
             }
             world.servers.push(server);
+            world._ports.push(port);
             world.kubeconfigs.push(kubeconfig);
         }
         Ok(world)

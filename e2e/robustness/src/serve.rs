@@ -1,5 +1,6 @@
 //! The server under test.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,7 +16,7 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use store::{Embedded, Etcd, EtcdOptions, Keeper, Options, Retention, Store};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,15 +29,17 @@ pub const BEHIND: Duration = Duration::from_secs(24 * 3600);
 const HISTORY: Duration = Duration::from_secs(30);
 /// How often older history is given up.
 const COMPACT_EVERY: Duration = Duration::from_secs(2);
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 1024;
 /// Bytes of log that a snapshot must free: few, so that there are many snapshots.
 const CHECKPOINT: u64 = 256 << 10;
 
 /// What to serve.
 #[derive(Args)]
 pub struct ServeArguments {
-    /// Where to listen.
+    /// Where to listen, with others that share the port.
     #[arg(long)]
-    listen: String,
+    listen: SocketAddr,
     /// Where to write the kubeconfig of the one virtual cluster.
     #[arg(long)]
     kubeconfig: PathBuf,
@@ -76,7 +79,11 @@ pub async fn serve(arguments: ServeArguments) -> Result<(), Box<dyn std::error::
     let clock = Arc::new(TurnedClock(AtomicI64::new(-i64::try_from(BEHIND.as_secs())?)));
     let tenants = Tenants::load(store.clone(), clock.clone()).await?;
     let server = ApiServer::new(server_parts(store.clone(), clock.clone(), None, tenants.clone()));
-    let listener = TcpListener::bind(arguments.listen).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(arguments.listen)?;
+    let listener = socket.listen(BACKLOG)?;
     let address = listener.local_addr()?;
     let id = TenantId::from_bytes([1; 16]);
     let spec = TenantSpec {

@@ -1,6 +1,6 @@
 //! etcd for a test, on ports of the loopback, with TLS and client certificates.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::etcd::{Etcd, EtcdOptions, Tls};
@@ -25,6 +25,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Member {
     arguments: Vec<String>,
     pub(crate) client: u16,
+    _ports: [Port; 2],
     pub(crate) data: PathBuf,
     log: PathBuf,
     process: Option<Child>,
@@ -35,13 +36,13 @@ impl Cluster {
     pub(crate) fn start(size: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificates(folder.path());
-        let peers: Vec<u16> = (0..size).map(|_| free_port()).collect();
+        let peers: Vec<Port> = (0..size).map(|_| Port::reserve()).collect();
         let cluster: Vec<String> =
-            peers.iter().enumerate().map(|(i, peer)| format!("m{i}=http://127.0.0.1:{peer}")).collect();
+            peers.iter().enumerate().map(|(i, peer)| format!("m{i}=http://127.0.0.1:{}", peer.number)).collect();
         let members = peers
-            .iter()
+            .into_iter()
             .enumerate()
-            .map(|(i, peer)| Member::start(folder.path(), i, *peer, &cluster.join(",")))
+            .map(|(i, peer)| Member::start(folder.path(), i, peer, &cluster.join(",")))
             .collect();
         Self { members, folder }
     }
@@ -74,8 +75,9 @@ impl Cluster {
 }
 
 impl Member {
-    fn start(folder: &Path, i: usize, peer: u16, cluster: &str) -> Self {
-        let client = free_port();
+    fn start(folder: &Path, i: usize, peer_port: Port, cluster: &str) -> Self {
+        let client_port = Port::reserve();
+        let (client, peer) = (client_port.number, peer_port.number);
         let file = |name: &str| folder.join(name).display().to_string();
         let data = folder.join(format!("m{i}"));
         let arguments = vec![
@@ -90,12 +92,13 @@ impl Member {
             format!("--key-file={}", file("etcd.key")),
             format!("--trusted-ca-file={}", file("ca.crt")),
             "--client-cert-auth".to_owned(),
+            "--socket-reuse-port".to_owned(),
             "--log-level=warn".to_owned(),
             // The process is killed, not the machine.
             "--unsafe-no-fsync".to_owned(),
         ];
         let log = folder.join(format!("m{i}.log"));
-        let mut member = Self { arguments, client, data, log, process: None };
+        let mut member = Self { arguments, client, _ports: [client_port, peer_port], data, log, process: None };
         member.run();
         member
     }
@@ -140,8 +143,29 @@ fn program() -> PathBuf {
     run.join("bin/etcd")
 }
 
-fn free_port() -> u16 {
-    StdListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+/// A port of loopback for what is ended and started again. While this is held nobody gets it but those who say that
+/// they share it (`SO_REUSEPORT`).
+struct Port {
+    number: u16,
+    _held: TcpSocket,
+}
+
+impl Port {
+    fn reserve() -> Self {
+        let held = sharing_socket();
+        held.bind(loopback(0)).unwrap();
+        Self { number: held.local_addr().unwrap().port(), _held: held }
+    }
+}
+
+fn sharing_socket() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// An authority, and what it signed for etcd and for us.
@@ -169,13 +193,15 @@ fn certificates(folder: &Path) {
 /// A way to a port that can be cut.
 pub(crate) struct Line {
     pub(crate) port: u16,
+    _port: Port,
     to: u16,
     tasks: JoinSet<()>,
 }
 
 impl Line {
     pub(crate) async fn to(to: u16) -> Self {
-        let mut line = Self { port: free_port(), to, tasks: JoinSet::new() };
+        let port = Port::reserve();
+        let mut line = Self { port: port.number, _port: port, to, tasks: JoinSet::new() };
         line.mend().await;
         line
     }
@@ -186,7 +212,10 @@ impl Line {
     }
 
     pub(crate) async fn mend(&mut self) {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await.unwrap();
+        let socket = sharing_socket();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(loopback(self.port)).unwrap();
+        let listener = socket.listen(128).unwrap();
         let to = self.to;
         self.tasks.spawn(async move {
             let mut carried = JoinSet::new();
