@@ -107,6 +107,11 @@ func quiet(ctx context.Context, servers ...*server) error {
 
 // startCanned starts a server that answers everything with the same object: what client, TLS and loopback allow on this machine.
 func (b *bench) startCanned(ctx context.Context, s *stock) (*server, error) {
+	return b.startSelf(ctx, s, "canned", b.sizes.Listed)
+}
+
+// startSelf starts this program as another one that serves, with a number that says what.
+func (b *bench) startSelf(ctx context.Context, s *stock, name string, number int) (*server, error) {
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
@@ -117,16 +122,16 @@ func (b *bench) startCanned(ctx context.Context, s *stock) (*server, error) {
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	pki := filepath.Join(s.folder, "pki")
-	p, err := b.processes.start("canned", program, "canned", address, filepath.Join(pki, "apiserver.crt"), filepath.Join(pki, "apiserver.key"), fmt.Sprint(b.sizes.Listed))
+	p, err := b.processes.start(name, program, name, address, filepath.Join(pki, "apiserver.crt"), filepath.Join(pki, "apiserver.key"), fmt.Sprint(number))
 	if err != nil {
 		return nil, err
 	}
 	config := *s.config
 	config.Host = "https://" + address
-	canned := &server{name: "canned", processes: []*process{p}, config: &config}
-	client, err := coreClient(canned.config, jsonType)
+	self := &server{name: name, processes: []*process{p}, config: &config}
+	client, err := coreClient(self.config, jsonType)
 	if err != nil {
 		return nil, err
 	}
-	return canned, await("the canned server", 10*time.Second, canned.processes, func() error { return client.Get().AbsPath("/").Do(ctx).Error() })
+	return self, await("the server "+name, 10*time.Second, self.processes, func() error { return client.Get().AbsPath("/").Do(ctx).Error() })
 }

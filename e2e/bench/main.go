@@ -49,6 +49,10 @@ func main() {
 		exitOn(canned(os.Args[2:]))
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "teller" {
+		exitOn(tell(os.Args[2:]))
+		return
+	}
 	b := &bench{}
 	flag.StringVar(&b.top, "top", ".", "the checkout")
 	flag.StringVar(&b.run, "run", ".run", "folder of programs (bin) and of what is measured (bench)")

@@ -112,6 +112,20 @@ func (p *process) cpu() (float64, error) {
 // Linux counts processor time for user space in hundredths of a second on every architecture that it runs on today.
 const clockTicks = 100
 
+// writes is how often the process has written, to files and sockets.
+func (p *process) writes() (float64, error) {
+	counts, err := os.ReadFile(p.proc("io"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(counts)) {
+		if rest, ok := strings.CutPrefix(line, "syscw:"); ok {
+			return strconv.ParseFloat(strings.TrimSpace(rest), 64)
+		}
+	}
+	return 0, errors.New("/proc/PID/io does not count writes")
+}
+
 // memory is resident memory in bytes: now, and at its highest.
 func (p *process) memory() (now, peak float64, err error) {
 	status, err := os.ReadFile(p.proc("status"))

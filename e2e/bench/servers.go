@@ -33,6 +33,17 @@ func (s *server) cpu() (float64, error) {
 	return sum, nil
 }
 
+func (s *server) writes() (sum float64, err error) {
+	for _, p := range s.processes {
+		n, err := p.writes()
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 func (s *server) memory() (now, peak float64, err error) {
 	for _, p := range s.processes {
 		n, h, err := p.memory()
