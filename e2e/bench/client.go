@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
 )
@@ -52,6 +53,9 @@ func coreClient(config *rest.Config, contentType string) (*rest.RESTClient, erro
 	config.Dial = (&net.Dialer{Timeout: 30 * time.Second}).DialContext
 	return rest.RESTClientFor(unlimited(config))
 }
+
+// closeIdle closes a client's connection. What http.Client offers for that ends at the first of client-go's wrappers.
+func closeIdle(client *rest.RESTClient) { utilnet.CloseIdleConnectionsFor(client.Client.Transport) }
 
 func coreClients(config *rest.Config, contentType string, count int) ([]*rest.RESTClient, error) {
 	clients := make([]*rest.RESTClient, count)

@@ -129,7 +129,7 @@ func (c *clusters) create(ctx context.Context, name string) (cluster, error) {
 	if err != nil {
 		return cluster{}, err
 	}
-	defer client.Client.CloseIdleConnections()
+	defer closeIdle(client)
 	for {
 		err := client.Get().Resource("namespaces").Do(ctx).Error()
 		if err == nil {

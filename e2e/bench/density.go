@@ -200,7 +200,7 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	r.less("the second request, with a handshake too, p50", "ms", asleep.second.at(0.5), none)
 	r.note("At rest: after kill -9 and a start with restSeconds of %d s, when all have left memory. Resident memory then also has what recovery and the first scans of all of them had needed: what the allocator "+
 		"keeps for later is not given back to the system. The allocator's count for each is in tenantry/tests/memory.rs.", restSeconds)
-	r.note("A virtual cluster here has its bootstrap objects, controllers, syncer, DNS and API ports, kubeconfig, and a host namespace with Service and EndpointSlice. The host is " +
+	r.note("A virtual cluster here has its bootstrap objects, controllers, syncer, DNS and API ports, kubeconfig, and a host namespace with Service and EndpointSlice, and no connection of a client. The host is " +
 		"etcd and kube-apiserver on the same cores and disk, without nodes. Stock: one idle etcd, kube-apiserver and kube-controller-manager.")
 	if len(others) > 0 {
 		r.note("Limit of those made each second: the host's processor time for one, on all cores.")
@@ -253,7 +253,7 @@ func comeBack(ctx context.Context, o *ours, configs ...*rest.Config) (seconds [2
 		if err != nil {
 			return seconds, err
 		}
-		client.Client.CloseIdleConnections()
+		closeIdle(client)
 		seconds[i] = time.Since(began).Seconds()
 	}
 	return seconds, nil

@@ -48,7 +48,7 @@ func (b *bench) lists(ctx context.Context, r *result, s sides) error {
 			if err != nil {
 				return run{}, err
 			}
-			defer client.Client.CloseIdleConnections()
+			defer closeIdle(client)
 			list := func(_, _ int) error {
 				request := client.Get().Namespace(place).Resource("configmaps").Param("labelSelector", form.selector)
 				if url != "" {

@@ -67,7 +67,7 @@ func (b *bench) reconnect(ctx context.Context, r *result, s sides) error {
 		if err != nil {
 			return o, err
 		}
-		client.Client.CloseIdleConnections()
+		closeIdle(client)
 		began := time.Now()
 		if err := restart(ctx); err != nil {
 			return o, err

@@ -124,7 +124,7 @@ func (b *bench) request(ctx context.Context, s *server, kind request) (run, erro
 
 func closeAll(clients []*rest.RESTClient) {
 	for _, client := range clients {
-		client.Client.CloseIdleConnections()
+		closeIdle(client)
 	}
 }
 

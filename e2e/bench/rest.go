@@ -62,7 +62,7 @@ func (o *ours) rest(ctx context.Context, clusters int, asked []*rest.Config) (r 
 				return r, err
 			}
 			took.add(time.Since(began))
-			client.Client.CloseIdleConnections()
+			closeIdle(client)
 		}
 	}
 	back, err := o.metric(ctx, "tenantry_store_returns_total")

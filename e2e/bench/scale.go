@@ -93,7 +93,7 @@ func oneWrite(ctx context.Context, s *server, place string, objects int) (run, e
 	if err != nil {
 		return run{}, err
 	}
-	defer client.Client.CloseIdleConnections()
+	defer closeIdle(client)
 	state := time.Now().UnixNano()
 	return drive(s, 1, soloWrites, func(_, i int) error {
 		name := fmt.Sprintf("object-%d", mix(uint64(i))%uint64(objects))
@@ -108,7 +108,7 @@ func (b *bench) oneDelete(ctx context.Context, s *server, place string) (run, er
 	if err != nil {
 		return run{}, err
 	}
-	defer client.Client.CloseIdleConnections()
+	defer closeIdle(client)
 	deleted, err := drive(s, 1, soloDeletes, func(_, i int) error {
 		return client.Delete().Namespace(place).Resource("configmaps").Name(fmt.Sprintf("object-%d", i)).Do(ctx).Error()
 	})
