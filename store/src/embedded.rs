@@ -15,7 +15,7 @@ mod tests;
 mod writer;
 
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -110,12 +110,13 @@ impl Embedded {
         Self::on_disk(Arc::new(folder), log::SEGMENT, Some(swap), options)
     }
 
-    /// Opens the store on a disk of another kind: one that tests put below it. No tenant leaves memory then.
+    /// Opens the store on a disk of another kind: one that tests put below it. Tenants at rest that are large lie in the
+    /// file `rest`, of which nothing needs to survive.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
-        Self::on_disk(disk, log::SEGMENT, None, options)
+    pub fn open_on(disk: Arc<dyn Disk>, rest: PathBuf, options: Options) -> Result<Self, OpenError> {
+        Self::on_disk(disk, log::SEGMENT, Some(Swap::new(rest)), options)
     }
 
     fn on_disk(

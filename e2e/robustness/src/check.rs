@@ -13,6 +13,9 @@ use crate::history::{Answer, Call, Entry, Kind, Revision, Time, Told, Watched};
 
 /// For so many violations the place in the history is shown.
 const SHOWN: usize = 20;
+/// How far, in time, an open watch may be behind what others know, in microseconds: bookmarks are due every 10 s, and what
+/// is paused, or cut off from what is below it, is so for 6 s at most.
+pub(crate) const BEHIND: Time = 25_000_000;
 
 /// Something that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ struct Change<'a> {
     value: Option<u64>,
     /// The revision of what it replaced.
     previous: Option<Revision>,
+    /// What that held.
+    before: Option<u64>,
 }
 
 /// A run as it is judged.
@@ -44,6 +49,8 @@ struct Judge<'a> {
     wrote: Vec<Option<Revision>>,
     /// For each entry the greatest revision that was known when it began.
     low: Vec<Revision>,
+    /// When a greater revision was known, and which.
+    known: Vec<(Time, Revision)>,
     /// Deletes without an answer, of which one must have been done at the revision.
     one_of: Vec<(Vec<usize>, Revision)>,
     found: Vec<Violation>,
@@ -66,6 +73,7 @@ pub fn check(entries: &[Entry], log: &Watched, watches: &[Watched]) -> Vec<Viola
         keys: HashMap::new(),
         wrote: vec![None; entries.len()],
         low: vec![0; entries.len()],
+        known: Vec::new(),
         one_of: Vec::new(),
         found: Vec::new(),
     };
@@ -75,6 +83,7 @@ pub fn check(entries: &[Entry], log: &Watched, watches: &[Watched]) -> Vec<Viola
     judge.judge_unanswered_deletes();
     for (number, watch) in watches.iter().enumerate() {
         judge.judge_watch(number, watch);
+        judge.judge_lateness(number, watch);
     }
     judge.found
 }
@@ -88,7 +97,7 @@ impl<'a> Judge<'a> {
 
     /// Takes the log as the watcher told it. That its kinds fit is judged with the other watches.
     fn read_log(&mut self, log: &'a Watched) {
-        let mut present: HashMap<&str, Revision> = HashMap::new();
+        let mut present: HashMap<&str, (u64, Revision)> = HashMap::new();
         let mut last = log.from;
         for (_, told) in &log.told {
             let Told::Change { kind, key, value, revision } = told else { continue };
@@ -98,11 +107,12 @@ impl<'a> Judge<'a> {
             last = *revision;
             let value = (*kind != Kind::Deleted).then_some(*value);
             let previous = match value {
-                Some(_) => present.insert(key, *revision),
+                Some(value) => present.insert(key, (value, *revision)),
                 None => present.remove(key.as_str()),
             };
+            let (before, previous) = previous.unzip();
             self.keys.entry(key).or_default().push(self.log.len());
-            self.log.push(Change { key, revision: *revision, value, previous });
+            self.log.push(Change { key, revision: *revision, value, previous, before });
         }
     }
 
@@ -218,14 +228,24 @@ impl<'a> Judge<'a> {
         }
         moments.sort_unstable();
         let mut known = 0;
-        for (_, moment) in moments {
-            match moment {
-                Moment::Begins(place) => self.low[place] = known,
-                Moment::Told(revision) => known = known.max(revision),
+        for (at, moment) in moments {
+            let shown = match moment {
+                Moment::Begins(place) => {
+                    self.low[place] = known;
+                    continue;
+                }
+                Moment::Told(revision) => revision,
                 Moment::Ends(place) => match self.place(place, self.low[place]) {
-                    Ok(revision) => known = known.max(revision),
-                    Err(what) => self.refuse(Some(place), what),
+                    Ok(revision) => revision,
+                    Err(what) => {
+                        self.refuse(Some(place), what);
+                        continue;
+                    }
                 },
+            };
+            if shown > known {
+                known = shown;
+                self.known.push((at, known));
             }
         }
     }
@@ -325,10 +345,11 @@ impl<'a> Judge<'a> {
                         (Some(_), None) => *kind == Kind::Added,
                         (Some(_), Some(_)) => *kind == Kind::Modified,
                     };
+                    // What was deleted is told as it was at last.
                     kind_fits
                         && change.key == key
                         && change.revision == *revision
-                        && change.value.is_none_or(|there| there == *value)
+                        && change.value.or(change.before) == Some(*value)
                 }),
             };
             if !fits {
@@ -341,6 +362,33 @@ impl<'a> Judge<'a> {
         }
         if let Some(wrong) = wrong {
             self.refuse(None, wrong);
+        }
+    }
+
+    /// Whether a watch was told in time what there is, or by a bookmark that there is nothing for it.
+    fn judge_lateness(&mut self, number: usize, watch: &Watched) {
+        let known_at = |time: Time| {
+            let known = self.known[..self.known.partition_point(|(at, _)| *at <= time)].last()?.1;
+            let change = self.log[..self.log.partition_point(|change| change.revision <= known)].last()?;
+            Some(change.revision)
+        };
+        let ends = [(watch.ended, Revision::MAX)];
+        let mut at = watch.from;
+        let late =
+            watch.told.iter().map(|(time, told)| (*time, told.revision())).chain(ends).find_map(|(time, next)| {
+                let then = time.checked_sub(BEHIND).filter(|then| *then >= watch.begun);
+                let known = then.and_then(known_at).filter(|known| *known > at);
+                let from = watch.from;
+                let late = known.map(|known| {
+                    format!(
+                        "watch {number} from {from} was at {at} until {time} us, when {known} was known for {BEHIND} us"
+                    )
+                });
+                at = next;
+                late
+            });
+        if let Some(late) = late {
+            self.refuse(None, late);
         }
     }
 }
@@ -358,5 +406,7 @@ fn around(entries: &[Entry], place: usize) -> String {
     out
 }
 
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod tests;

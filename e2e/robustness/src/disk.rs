@@ -36,6 +36,8 @@ struct Chance {
     random: Mutex<StdRng>,
     /// How likely something is there at once.
     soon: f64,
+    /// Whether what is said to be synced is.
+    honest: bool,
 }
 
 impl Chance {
@@ -50,14 +52,15 @@ impl Chance {
 }
 
 impl FailingDisk {
-    /// A folder of the file system. `None` if another process has it.
+    /// A folder of the file system. `None` if another process has it. One that is not `honest` says that a file is
+    /// synced when it is only up to where it was to be the last time.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn open(path: &Path, seed: u64) -> io::Result<Option<Self>> {
+    pub fn open(path: &Path, seed: u64, honest: bool) -> io::Result<Option<Self>> {
         let mut random = StdRng::seed_from_u64(seed);
-        let soon = [0.0, 0.3, 0.5, 0.7, 0.9, 1.0][random.random_range(0..6)];
-        let chance = Arc::new(Chance { random: Mutex::new(random), soon });
+        let soon = if honest { [0.0, 0.3, 0.5, 0.7, 0.9, 1.0][random.random_range(0..6)] } else { 0.0 };
+        let chance = Arc::new(Chance { random: Mutex::new(random), soon, honest });
         Ok(Folder::open(path)?.map(|folder| Self { folder, chance, late: Mutex::default() }))
     }
 
@@ -72,7 +75,7 @@ impl FailingDisk {
     }
 
     fn file(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        Box::new(FailingFile { file, chance: self.chance.clone(), late: Vec::new() })
+        Box::new(FailingFile { file, chance: self.chance.clone(), late: Vec::new(), synced: 0 })
     }
 }
 
@@ -120,6 +123,8 @@ struct FailingFile {
     chance: Arc<Chance>,
     /// What is written with the next sync.
     late: Vec<Piece>,
+    /// How many of these were said to be synced.
+    synced: usize,
 }
 
 enum Piece {
@@ -167,7 +172,9 @@ impl DiskFile for FailingFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.chance.pause();
+        let newer = if self.chance.honest { Vec::new() } else { self.late.split_off(self.synced) };
         self.catch_up()?;
+        (self.synced, self.late) = (newer.len(), newer);
         self.file.sync()
     }
 
@@ -201,7 +208,7 @@ mod tests {
         let mut left = std::collections::BTreeSet::new();
         for seed in 0..60 {
             let folder = tempfile::tempdir().unwrap();
-            let disk = FailingDisk::open(folder.path(), seed).unwrap().unwrap();
+            let disk = FailingDisk::open(folder.path(), seed, true).unwrap().unwrap();
             let mut file = disk.create("a").unwrap();
             file.write_at(0, &[1; 2048]).unwrap();
             file.write_at(100, &[2; 100]).unwrap();
@@ -224,7 +231,7 @@ mod tests {
     fn without_a_crash_nothing_is_lost() {
         for seed in 0..20 {
             let folder = tempfile::tempdir().unwrap();
-            let disk = FailingDisk::open(folder.path(), seed).unwrap().unwrap();
+            let disk = FailingDisk::open(folder.path(), seed, true).unwrap().unwrap();
             let mut file = disk.create("a").unwrap();
             file.write_at(0, &[1; 4096]).unwrap();
             file.write_at(1000, &[2; 2000]).unwrap();

@@ -115,6 +115,10 @@ pub struct Watched {
     pub from: Revision,
     /// The one object that was asked for.
     pub key: Option<String>,
+    /// When it was opened.
+    pub begun: Time,
+    /// When it ended, or its watcher did.
+    pub ended: Time,
     /// When what was told, in that order.
     pub told: Vec<(Time, Told)>,
 }

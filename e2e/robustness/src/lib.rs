@@ -6,7 +6,9 @@
 //!
 //! [`serve`] is the server under test: the API server and the store as the program has them, with a clock that is
 //! turned and a file layer that loses, tears and reorders what was not synced ([`disk`]). [`cluster`] is the etcd below it.
+//! That the checker finds what is wrong is shown on stores that are wrong on purpose ([`broken`]).
 
+pub mod broken;
 pub mod check;
 pub mod cluster;
 pub mod disk;

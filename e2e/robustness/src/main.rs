@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueEnum as _};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use robustness::broken::Fault;
 use robustness::check::check;
 use robustness::cluster::{Cluster, Port};
 use robustness::history::{Answer, Call, Entry, Told, Watched};
@@ -24,8 +25,11 @@ use tokio::time::{sleep, timeout};
 const PRINTED: usize = 5;
 /// How long all may take to start, and to come to rest at the end.
 const REST: Duration = Duration::from_secs(90);
-/// At the end, and now and then, nothing is killed for so long: bookmarks come every 10 s.
-const CALM: Duration = Duration::from_secs(13);
+/// At the end, and now and then, nothing is killed for so many seconds: bookmarks come every 10 s.
+const CALM: u64 = 13;
+/// How often those who are cold are laid to rest while clients take their time.
+const REST_EVERY: Duration = Duration::from_millis(20);
+const RESTS: usize = 60;
 const CLIENTS: usize = 8;
 const WATCHERS: [Manner; 6] =
     [Manner::Resumed, Manner::Resumed, Manner::Earlier, Manner::Rare, Manner::State, Manner::List];
@@ -53,6 +57,12 @@ struct CheckArguments {
     /// What chance is drawn from; a number of its own each time if there is none.
     #[arg(long)]
     seed: Option<u64>,
+    /// What is wrong with the store: whether it is found is a test of the checker.
+    #[arg(long, hide = true)]
+    broken: Option<Fault>,
+    /// For how many seconds at the end nothing is killed.
+    #[arg(long, hide = true, default_value_t = CALM)]
+    calm: u64,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -82,15 +92,14 @@ async fn run(arguments: &CheckArguments) -> Result<bool, Failure> {
     say(&format!("{} s of load, --seed {seed}", arguments.seconds));
     let folder = tempfile::tempdir()?;
     let played = play(arguments, StdRng::seed_from_u64(seed), folder.path()).await;
-    let fine = matches!(played, Ok(true));
-    if !fine {
+    if !matches!(played, Ok(true)) && arguments.broken.is_none() {
         say(&format!("logs and history are kept in {}", folder.keep().display()));
     }
     played
 }
 
 async fn play(arguments: &CheckArguments, mut random: StdRng, folder: &Path) -> Result<bool, Failure> {
-    let mut world = timeout(REST, World::start(arguments.etcd.as_deref(), folder)).await??;
+    let mut world = timeout(REST, World::start(arguments, folder)).await??;
     let run = Run::new(&world.kubeconfigs).await?;
     let from = timeout(REST, run.revision()).await??;
     let (mut clients, mut watchers) = (JoinSet::new(), JoinSet::new());
@@ -104,16 +113,16 @@ async fn play(arguments: &CheckArguments, mut random: StdRng, folder: &Path) -> 
     }
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
     let mut done: BTreeMap<Disturbance, usize> = BTreeMap::new();
-    while Instant::now() + CALM < end {
-        let calm = if random.random_bool(0.05) { CALM } else { Duration::ZERO };
+    while Instant::now() + Duration::from_secs(arguments.calm) < end {
+        let calm = if random.random_bool(0.05) { Duration::from_secs(arguments.calm) } else { Duration::ZERO };
         sleep(calm + Duration::from_millis(random.random_range(200..2500))).await;
         let disturbance = world.choose(&mut random);
-        world.disturb(disturbance, &mut random).await?;
+        world.disturb(disturbance, &run, &mut random).await?;
         *done.entry(disturbance).or_default() += 1;
     }
     while Instant::now() < end {
         sleep(Duration::from_millis(500)).await;
-        world.disturb(Disturbance::Clock, &mut random).await?;
+        world.disturb(Disturbance::Clock, &run, &mut random).await?;
         *done.entry(Disturbance::Clock).or_default() += 1;
     }
     run.stop();
@@ -171,9 +180,12 @@ fn report(
         told().count() - bookmarks,
         followed.iter().map(|one| one.expired).sum::<usize>(),
     ));
-    let (torn, panics) = logs(folder)?;
+    let (torn, rested, panics) = logs(folder)?;
     let done: Vec<String> = done.iter().map(|(disturbance, times)| format!("{times} {disturbance:?}")).collect();
-    say(&format!("disturbed by: {}; {torn} times the last write was found torn", done.join(", ")));
+    say(&format!(
+        "disturbed by: {}; {torn} times the last write was found torn, {rested} times the virtual cluster left memory",
+        done.join(", ")
+    ));
     if !panics.is_empty() {
         say(&format!("a server panicked: {panics}"));
         return Ok(false);
@@ -197,18 +209,19 @@ fn report(
     Ok(violations.is_empty())
 }
 
-/// What servers said: how often they dropped a write that was torn, and panics.
-fn logs(folder: &Path) -> Result<(usize, String), Failure> {
-    let (mut torn, mut panics) = (0, String::new());
+/// What servers said: how often they dropped a write that was torn, how often the virtual cluster left memory, and panics.
+fn logs(folder: &Path) -> Result<(usize, usize, String), Failure> {
+    let (mut torn, mut rested, mut panics) = (0, 0, String::new());
     for found in std::fs::read_dir(folder)? {
         let path = found?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("server-")) {
             let text = std::fs::read_to_string(path)?;
             torn += text.matches("dropped a write that was cut off").count();
+            rested += text.matches(serve::RESTED).count();
             panics.extend(text.lines().filter(|line| line.contains("panicked")).map(|line| format!("{line}\n")));
         }
     }
-    Ok((torn, panics))
+    Ok((torn, rested, panics))
 }
 
 /// What is done to what runs.
@@ -220,6 +233,8 @@ enum Disturbance {
     Pause,
     /// A server's clock jumps.
     Clock,
+    /// The virtual cluster is laid to rest again and again, as soon as there is a moment without requests.
+    Rest,
     /// No file of the server, or of a member of etcd, can grow any more. It is killed and started again later.
     FullDisk,
     /// `kill -9` of a member of etcd, which is started again later.
@@ -240,8 +255,8 @@ struct World {
 }
 
 impl World {
-    async fn start(etcd: Option<&Path>, folder: &Path) -> Result<Self, Failure> {
-        let etcd = match etcd {
+    async fn start(arguments: &CheckArguments, folder: &Path) -> Result<Self, Failure> {
+        let etcd = match &arguments.etcd {
             Some(program) => Some(Cluster::start(program, folder, MEMBERS).await?),
             None => None,
         };
@@ -257,6 +272,8 @@ impl World {
                 None => options.push(format!("--store={}", folder.join("store").display())),
                 Some(etcd) => options.extend(etcd.endpoints().into_iter().map(|url| format!("--etcd={url}"))),
             }
+            let fault = arguments.broken.and_then(|fault| fault.to_possible_value());
+            options.extend(fault.map(|fault| format!("--broken={}", fault.get_name())));
             let log = folder.join(format!("server-{number}.log"));
             let mut server = Process::new(&std::env::current_exe()?, options, log);
             server.start()?;
@@ -274,15 +291,27 @@ impl World {
     }
 
     fn choose(&self, random: &mut StdRng) -> Disturbance {
-        use Disturbance::{Clock, FullDisk, Kill, MemberCutOff, MemberKill, MemberPause, Pause};
+        use Disturbance::{Clock, FullDisk, Kill, MemberCutOff, MemberKill, MemberPause, Pause, Rest};
         let all: &[Disturbance] = match self.etcd {
-            None => &[Kill, Kill, Kill, Pause, Clock, FullDisk],
-            Some(_) => &[Kill, Pause, Clock, FullDisk, MemberKill, MemberKill, MemberPause, MemberCutOff, MemberCutOff],
+            None => &[Kill, Kill, Kill, Pause, Clock, FullDisk, Rest, Rest],
+            Some(_) => &[
+                Kill,
+                Pause,
+                Clock,
+                FullDisk,
+                Rest,
+                Rest,
+                MemberKill,
+                MemberKill,
+                MemberPause,
+                MemberCutOff,
+                MemberCutOff,
+            ],
         };
         all.choose(random).copied().unwrap_or(Kill)
     }
 
-    async fn disturb(&mut self, disturbance: Disturbance, random: &mut StdRng) -> Result<(), Failure> {
+    async fn disturb(&mut self, disturbance: Disturbance, run: &Run, random: &mut StdRng) -> Result<(), Failure> {
         let pause = Duration::from_millis(random.random_range(100..3000));
         let server = random.random_range(0..self.servers.len());
         let member = match &self.etcd {
@@ -294,6 +323,15 @@ impl World {
             (Disturbance::Clock, _) => {
                 let behind = random.random_range(0..serve::BEHIND.as_secs());
                 self.servers[server].tell(&format!("-{behind}"));
+            }
+            (Disturbance::Rest, _) => {
+                run.slow(true);
+                for _ in 0..RESTS {
+                    let place = run.give_up();
+                    self.servers.iter_mut().for_each(|server| server.tell(&format!("rest {place}")));
+                    sleep(REST_EVERY).await;
+                }
+                run.slow(false);
             }
             (Disturbance::Pause, _) => {
                 self.servers[server].pause(true)?;

@@ -39,6 +39,12 @@ pub struct Run {
     values: AtomicU64,
     stop: AtomicBool,
     until: AtomicU64,
+    /// Clients take their time.
+    slow: AtomicBool,
+    /// Where the first watcher is.
+    followed: AtomicU64,
+    /// Up to where history was given up before its time.
+    given_up: AtomicU64,
 }
 
 impl Run {
@@ -56,8 +62,16 @@ impl Run {
             config.read_timeout = None;
             configs.push(config);
         }
-        let (values, stop) = (AtomicU64::new(1), AtomicBool::new(false));
-        Ok(Arc::new(Self { configs, begun: Instant::now(), values, stop, until: AtomicU64::new(Revision::MAX) }))
+        Ok(Arc::new(Self {
+            configs,
+            begun: Instant::now(),
+            values: AtomicU64::new(1),
+            stop: AtomicBool::default(),
+            until: AtomicU64::new(Revision::MAX),
+            slow: AtomicBool::default(),
+            followed: AtomicU64::default(),
+            given_up: AtomicU64::default(),
+        }))
     }
 
     /// Clients ask no more.
@@ -68,6 +82,27 @@ impl Run {
     /// Watchers end when they are here.
     pub fn end_at(&self, revision: Revision) {
         self.until.store(revision, Ordering::Relaxed);
+    }
+
+    /// Whether clients take their time: then there are moments in which all is told and nobody asks for anything.
+    pub fn slow(&self, slow: bool) {
+        self.slow.store(slow, Ordering::Relaxed);
+    }
+
+    /// Up to where the first watcher has followed. History up to there may be given up from now on: others who come back
+    /// to a place before it may be refused.
+    pub fn give_up(&self) -> Revision {
+        let place = self.followed.load(Ordering::Relaxed);
+        self.given_up.fetch_max(place, Ordering::Relaxed);
+        place
+    }
+
+    pub(crate) fn given_up(&self) -> Revision {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn followed(&self, place: Revision) {
+        self.followed.store(place, Ordering::Relaxed);
     }
 
     pub(crate) fn until(&self) -> Revision {
@@ -114,7 +149,11 @@ impl Run {
             let call = self.choose(&mut random, &known);
             let entry = self.ask(number, &client, call).await;
             learn(&mut known, &entry);
-            let pause = if entry.answer == Answer::Lost { 20 } else { random.random_range(0..4) };
+            let pause = match entry.answer {
+                _ if self.slow.load(Ordering::Relaxed) => random.random_range(0..300),
+                Answer::Lost => 20,
+                _ => random.random_range(0..4),
+            };
             entries.push(entry);
             sleep(Duration::from_millis(pause)).await;
         }

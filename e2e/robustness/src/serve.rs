@@ -20,6 +20,7 @@ use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broken::{Broken, Fault};
 use crate::disk::FailingDisk;
 
 /// How far the clock is behind at first. It is never turned before the time of the certificates that are made then, nor
@@ -33,6 +34,9 @@ const COMPACT_EVERY: Duration = Duration::from_secs(2);
 const BACKLOG: u32 = 1024;
 /// Bytes of log that a snapshot must free: few, so that there are many snapshots.
 const CHECKPOINT: u64 = 256 << 10;
+
+/// What the log says when the virtual cluster has left memory.
+pub const RESTED: &str = "left memory";
 
 /// What to serve.
 #[derive(Args)]
@@ -49,6 +53,9 @@ pub struct ServeArguments {
     /// The members of the etcd that is the store.
     #[arg(long)]
     etcd: Vec<String>,
+    /// What is wrong with the store.
+    #[arg(long)]
+    broken: Option<Fault>,
 }
 
 /// A clock that is turned.
@@ -60,7 +67,8 @@ impl Clock for TurnedClock {
     }
 }
 
-/// Serves until it is killed. A line of standard input turns the clock: by how many seconds it is off.
+/// Serves until it is killed. A line of standard input turns the clock (by how many seconds it is off), or has history given
+/// up and who is cold then laid to rest (`rest` and the revision up to which).
 ///
 /// # Errors
 /// What keeps it from starting.
@@ -68,13 +76,21 @@ pub async fn serve(arguments: ServeArguments) -> Result<(), Box<dyn std::error::
     tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
     let store: Arc<dyn Store> = match arguments.store {
         Some(folder) => {
-            let disk = FailingDisk::open(&folder, rand::random())?.ok_or("the store is in use")?;
-            Arc::new(Embedded::open_on(Arc::new(disk), Options { checkpoint_bytes: CHECKPOINT, ..Options::default() })?)
+            let honest = arguments.broken != Some(Fault::EarlyAnswer);
+            let disk = FailingDisk::open(&folder, rand::random(), honest)?.ok_or("the store is in use")?;
+            // Tenants at rest are in the file one time, and in memory another one.
+            let rest_bytes = if rand::random() { 0 } else { Options::default().rest_bytes };
+            let options = Options { checkpoint_bytes: CHECKPOINT, rest_bytes };
+            Arc::new(Embedded::open_on(Arc::new(disk), folder.join("rest.tmp"), options)?)
         }
         None => {
             let options = EtcdOptions { endpoints: arguments.etcd, prefix: "/tenantry".to_owned(), tls: None };
             Arc::new(Etcd::open(options).await?)
         }
+    };
+    let store = match arguments.broken {
+        Some(fault) => Broken::over(store, fault),
+        None => store,
     };
     let clock = Arc::new(TurnedClock(AtomicI64::new(-i64::try_from(BEHIND.as_secs())?)));
     let tenants = Tenants::load(store.clone(), clock.clone()).await?;
@@ -99,9 +115,9 @@ pub async fn serve(arguments: ServeArguments) -> Result<(), Box<dyn std::error::
     std::fs::write(&written, tenants.kubeconfig(id, &format!("https://{address}"))?)?;
     std::fs::rename(written, arguments.kubeconfig)?;
     let tasks = TaskTracker::new();
-    tasks.spawn(keep_history(store));
-    tasks.spawn(turn(clock.clone()));
-    let acceptor = Arc::new(Acceptor::new(tenants.clone(), clock));
+    tasks.spawn(keep_history(store.clone()));
+    let acceptor = Arc::new(Acceptor::new(tenants.clone(), clock.clone()));
+    tasks.spawn(obey(store, clock, acceptor.clone(), server.clone()));
     let stop = CancellationToken::new();
     Listeners::new(acceptor, tenants, server.handler(), tasks, stop).run(listener, address.ip()).await;
     Ok(())
@@ -117,11 +133,19 @@ async fn keep_history(store: Arc<dyn Store>) {
     }
 }
 
-async fn turn(clock: Arc<TurnedClock>) {
+async fn obey(store: Arc<dyn Store>, clock: Arc<TurnedClock>, acceptor: Arc<Acceptor>, server: ApiServer) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Ok(seconds) = line.parse() {
             clock.0.store(seconds, Ordering::Relaxed);
+        }
+        let Some(Ok(revision)) = line.strip_prefix("rest ").map(str::parse) else { continue };
+        // A store that fails says so to clients.
+        let _ = store.compact(revision).await;
+        for tenant in store.rest(Duration::ZERO).await.tenants {
+            acceptor.rest(tenant);
+            server.rest(tenant);
+            tracing::warn!(%tenant, "{RESTED}");
         }
     }
 }

@@ -95,8 +95,9 @@ impl Watcher {
     async fn watch(&mut self, round: usize) -> Result<(), String> {
         let server = self.number + round;
         let client = self.run.client(server).map_err(|e| e.to_string())?;
-        let mut watched = Watched { key: (self.manner == Manner::Rare).then(|| RARE.to_owned()), ..Watched::default() };
         let begun = self.run.now();
+        let key = (self.manner == Manner::Rare).then(|| RARE.to_owned());
+        let mut watched = Watched { key, begun, ..Watched::default() };
         let mut path = format!("{PATH}?{SELECTOR}&watch=1&allowWatchBookmarks=true");
         let mut place = begun;
         match self.manner {
@@ -125,13 +126,14 @@ impl Watcher {
             StatusCode::GONE => End::Expired,
             _ => End::Over,
         };
-        let from = watched.from;
+        watched.ended = self.run.now();
+        let at = watched.told.last().map_or(watched.from, |(_, told)| told.revision());
         self.followed.watches.push(watched);
         if matches!(end, End::Expired) {
             self.followed.expired += 1;
             let age = self.run.now() - place;
-            if self.number == 0 || age < HELD {
-                return Err(format!("the watch from {from} was refused as too old, {age} us after it was there"));
+            if self.number == 0 || age < HELD && at >= self.run.given_up() {
+                return Err(format!("the watch at {at} was refused as too old, {age} us after it was there"));
             }
             if let Ok(Ok(revision)) = timeout(PATIENCE, self.run.revision()).await {
                 self.seen = vec![(self.run.now(), revision)];
@@ -178,6 +180,9 @@ impl Watcher {
                 // What is told again, to one that began earlier, was seen before.
                 if self.seen.last().is_none_or(|(_, last)| told.revision() > *last) {
                     self.seen.push((now, told.revision()));
+                    if self.number == 0 {
+                        self.run.followed(told.revision());
+                    }
                 }
                 watched.told.push((now, told));
                 continue;

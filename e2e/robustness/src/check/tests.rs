@@ -52,7 +52,7 @@ fn log() -> Watched {
 
 /// Told at the end, when that is held against nobody.
 fn watched(from: Revision, told: Vec<Told>) -> Watched {
-    Watched { from, key: None, told: told.into_iter().map(|told| (10_000, told)).collect() }
+    Watched { from, told: told.into_iter().map(|told| (10_000, told)).collect(), ..Watched::default() }
 }
 
 fn found_in(entries: &[Entry], log: &Watched) -> Vec<String> {
