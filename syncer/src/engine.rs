@@ -333,3 +333,6 @@ async fn scan_all(context: Arc<Context>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
