@@ -103,20 +103,23 @@ impl Memory {
     }
 
     fn lay_to_rest(&self, tenant: TenantId, idle: u64) -> io::Result<bool> {
-        let Some((names, used)) = self.state.read().is_cold(tenant, self.now(), idle) else { return Ok(false) };
+        let (names, used, at) = {
+            let state = self.state.read();
+            let Some((names, used)) = state.is_cold(tenant, self.now(), idle) else { return Ok(false) };
+            (names, used, state.revision)
+        };
         let mut collections = Vec::with_capacity(names.len());
         for name in names {
             let id = CollectionId { tenant, name };
             let mut records = Vec::new();
-            let mut start = String::new();
-            loop {
-                let piece = self.state.read().collect(&id, &start, PIECE);
-                let Some((last, _)) = piece.last() else { break };
-                start.clear();
-                start.push_str(&last.name);
-                start.push('\0');
-                records.extend(piece);
-            }
+            State::in_pieces(&self.state, &id, at, PIECE, |found| {
+                let state = self.state.read();
+                records.extend(found.into_iter().map(|record| {
+                    let shared = state.is_shared(&record);
+                    (record, shared)
+                }));
+                Ok(())
+            })?;
             collections.push(super::pack::Collected { name: id.name, records });
         }
         let pack = match Pack::new(&self.values, &collections, self.swap.as_ref(), self.largest) {

@@ -72,17 +72,11 @@ pub(crate) fn write(
         let names: Vec<SmolStr> = state.read().collections(tenant).map(|(name, _)| name.clone()).collect();
         for name in names {
             let id = CollectionId { tenant, name };
-            let mut start = String::new();
-            loop {
-                let found = state.read().scan(&id, &start, at, BLOCK);
-                let Some(last) = found.last() else { break };
-                // The next name is this one with the least byte there is behind it.
-                start.clear();
-                start.push_str(&last.name);
-                start.push('\0');
+            State::in_pieces(state, &id, at, BLOCK, |found| {
                 records += found.len() as u64;
                 size += put_records(out, &mut block, &id, &found)?;
-            }
+                Ok(())
+            })?;
         }
     }
     block.clear();

@@ -3,11 +3,13 @@
 //! Pure: no I/O, no waiting. The writer thread applies what has become durable; readers share a lock.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
+use parking_lot::RwLock;
 use smol_str::SmolStr;
 
 use super::Transaction;
@@ -296,16 +298,9 @@ impl State {
         cold.then(|| (tenant.collections.iter().map(|(name, _)| name.clone()).collect(), used))
     }
 
-    /// Present records of a collection from a name on, until they make up `bytes`, and whether other tenants have the same.
-    pub(crate) fn collect(&self, id: &CollectionId, start: &str, bytes: usize) -> Vec<(Record, bool)> {
-        let records = self.scan(id, start, self.revision, bytes);
-        records
-            .into_iter()
-            .map(|record| {
-                let common = self.common.is_shared(&record.name, &record.value);
-                (record, common)
-            })
-            .collect()
+    /// Whether others have the same record.
+    pub(crate) fn is_shared(&self, record: &Record) -> bool {
+        self.common.is_shared(&record.name, &record.value)
     }
 
     /// Puts a pack in place of a tenant's tables, and gives those, unless it was used or written to since `used`.
@@ -401,6 +396,27 @@ impl State {
                 room.then(|| Record { name: name.clone(), value: value.clone(), revision })
             })
             .collect()
+    }
+
+    /// Hands out the records of a collection at a revision, some at a time: the lock is held for as long as it takes to look
+    /// up about so many bytes of them.
+    pub(crate) fn in_pieces(
+        state: &RwLock<Self>,
+        id: &CollectionId,
+        at: Revision,
+        bytes: usize,
+        mut each: impl FnMut(Vec<Record>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut start = String::new();
+        loop {
+            let found = state.read().scan(id, &start, at, bytes);
+            let Some(last) = found.last() else { return Ok(()) };
+            // The next name is this one with the least byte there is behind it.
+            start.clear();
+            start.push_str(&last.name);
+            start.push('\0');
+            each(found)?;
+        }
     }
 
     /// Whether a revision can be read or followed from, in one collection or in all.
