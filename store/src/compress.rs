@@ -1,13 +1,17 @@
-//! What is smaller compressed: blocks of snapshots and backups, large values in etcd. Where it pays and where not was
-//! measured (docs/performance.md, "Compression").
+//! What is smaller compressed: blocks of snapshots and backups, large values in etcd, tenants at rest. Where it pays and
+//! where not was measured (docs/performance.md, "Compression").
 
+use std::io;
+
+/// How hard compression tries where a tenant is laid to rest. Levels above make these blocks no smaller.
+pub(crate) const REST: i32 = 3;
 /// How hard compression tries: the levels above take twice the time for some percent.
 const LEVEL: i32 = 1;
 
 /// The length (u32, little-endian) and a zstd frame, if that saves at least a quarter.
 pub(crate) fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(bytes.len()).ok()?;
-    let frame = zstd::bulk::compress(bytes, LEVEL).ok()?;
+    let frame = squeeze(bytes, LEVEL).ok()?;
     (frame.len() + 4 <= bytes.len() / 4 * 3).then(|| [&length.to_le_bytes(), &frame[..]].concat())
 }
 
@@ -16,7 +20,21 @@ pub(crate) fn unpack(packed: &[u8], most: usize) -> Option<Vec<u8>> {
     let (length, frame) = packed.split_first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;
     let fits = (length <= most).then_some(frame)?;
-    zstd::bulk::decompress(fits, length).ok().filter(|bytes| bytes.len() == length)
+    expand(fits, length).ok()
+}
+
+/// A zstd frame.
+pub(crate) fn squeeze(bytes: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    zstd::bulk::compress(bytes, level)
+}
+
+/// The bytes of a frame that had so many.
+///
+/// # Errors
+/// If this is no whole frame of so many.
+pub(crate) fn expand(frame: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    let bytes = zstd::bulk::decompress(frame, length)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 #[cfg(test)]

@@ -19,9 +19,7 @@ use smol_str::SmolStr;
 use super::swap::{Piece, Swap};
 use super::varint::{put_varint, take_varint, unzigzag, zigzag};
 use crate::Record;
-
-/// How hard compression tries. Levels above make these blocks no smaller.
-const LEVEL: i32 = 3;
+use crate::compress::{REST, expand, squeeze};
 
 /// A collection as it is put into a pack.
 #[derive(Debug, Default)]
@@ -170,7 +168,7 @@ impl Pack {
             records,
             bytes,
         };
-        let packed = zstd::bulk::compress(&raw, LEVEL)?;
+        let packed = squeeze(&raw, REST)?;
         pack.block = match swap {
             Some(swap) if packed.len() > largest => Block::Filed(swap.put(&packed)?),
             _ => Block::Here(packed.into()),
@@ -199,8 +197,8 @@ impl Pack {
     pub(crate) fn unpack(&self) -> io::Result<Vec<(SmolStr, Vec<Record>)>> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a tenant at rest is damaged");
         let raw = match &self.block {
-            Block::Here(block) => zstd::bulk::decompress(block, self.length)?,
-            Block::Filed(piece) => zstd::bulk::decompress(&piece.read()?, self.length)?,
+            Block::Here(block) => expand(block, self.length)?,
+            Block::Filed(piece) => expand(&piece.read()?, self.length)?,
         };
         let shared: Vec<(SmolStr, Bytes)> = {
             let kept = self.values.0.lock();
