@@ -27,6 +27,8 @@ type clusters struct {
 	lock sync.Mutex
 	// Those that say that they are ready: all that belongs to them is made.
 	ready map[string]bool
+	// One more of them, or several.
+	more chan struct{}
 }
 
 // cluster is one that answers.
@@ -43,7 +45,7 @@ func newClusters(ctx context.Context, host *rest.Config, names []string) (*clust
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	c := &clusters{host: client, configs: map[string]chan []byte{}, stop: stop, failed: make(chan error, 2), ready: map[string]bool{}}
+	c := &clusters{host: client, configs: map[string]chan []byte{}, stop: stop, failed: make(chan error, 2), ready: map[string]bool{}, more: make(chan struct{}, 1)}
 	for _, name := range names {
 		c.configs[name+"-kubeconfig"] = make(chan []byte, 1)
 	}
@@ -79,6 +81,10 @@ func newClusters(ctx context.Context, host *rest.Config, names []string) (*clust
 					c.lock.Lock()
 					c.ready[event.Object.Metadata.Name] = true
 					c.lock.Unlock()
+					select {
+					case c.more <- struct{}{}:
+					default:
+					}
 				}
 			}
 		}
@@ -158,7 +164,7 @@ func (c *clusters) complete(ctx context.Context, count int) error {
 			return err
 		case <-ctx.Done():
 			return fmt.Errorf("only %d of %d virtual clusters are ready: %w", ready, count, ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		case <-c.more:
 		}
 	}
 }
