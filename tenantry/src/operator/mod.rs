@@ -77,8 +77,8 @@ pub struct Operator {
     coming: Mutex<Option<mpsc::Receiver<Turn>>>,
     /// Held while a resolver begins to listen, which it does once.
     beginning: tokio::sync::Mutex<()>,
-    /// Namespaces of VirtualClusters in which our right to write kubeconfigs was bound.
-    bound: Mutex<HashSet<String>>,
+    /// Namespaces of VirtualClusters in which our right to write kubeconfigs was bound, and for whom.
+    bound: Mutex<HashMap<String, HashSet<TenantId>>>,
     failures: Mutex<HashMap<TenantId, u32>>,
 }
 
@@ -438,6 +438,10 @@ impl Operator {
         self.tenants.delete(id).await?;
         self.ports.release(id);
         self.failures.lock().remove(&id);
+        self.bound.lock().retain(|_, whose| {
+            whose.remove(&id);
+            !whose.is_empty()
+        });
         tracing::info!(tenant = %id, name, "virtual cluster removed");
         Ok(())
     }
@@ -484,10 +488,12 @@ impl Operator {
             return Ok(());
         }
         let account = &self.config.host.service_account;
-        if !account.name.is_empty() && !self.bound.lock().contains(namespace) {
-            let binding = objects::kubeconfig_binding(namespace, &self.config.host.kubeconfig_role, account);
-            host::apply(&self.client, "rolebindings", &binding).await?;
-            self.bound.lock().insert(namespace.to_owned());
+        if !account.name.is_empty() {
+            if !self.bound.lock().contains_key(namespace) {
+                let binding = objects::kubeconfig_binding(namespace, &self.config.host.kubeconfig_role, account);
+                host::apply(&self.client, "rolebindings", &binding).await?;
+            }
+            self.bound.lock().entry(namespace.to_owned()).or_default().insert(id);
         }
         let kubeconfig = self.tenants.kubeconfig(id, server)?;
         let secret = objects::kubeconfig_secret(vc, &kubeconfig);
