@@ -198,8 +198,8 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	r.less("one at rest: first request, with its handshake, to its answer, p50", "ms", asleep.first.at(0.5), none).wanted("50")
 	r.less("the same, p99", "ms", asleep.first.at(0.99), none).wanted("50")
 	r.less("the second request, with a handshake too, p50", "ms", asleep.second.at(0.5), none)
-	r.note("At rest: after kill -9 and a start with restSeconds of %d s, when all have left memory. Resident memory then also has what recovery and the first scans of all of them had needed: what the allocator "+
-		"keeps for later is not given back to the system. The allocator's count for each is in tenantry/tests/memory.rs.", restSeconds)
+	r.note("At rest: after kill -9 and a start with restSeconds of %d s, %.0f s after all have left memory. Resident memory then also has what recovery and the first scans of all of them had needed "+
+		"and the allocator has not given back to the system. The allocator's count for each is in tenantry/tests/memory.rs.", restSeconds, givingBack.Seconds())
 	r.note("A virtual cluster here has its bootstrap objects, controllers, syncer, DNS and API ports, kubeconfig, and a host namespace with Service and EndpointSlice, and no connection of a client. The host is " +
 		"etcd and kube-apiserver on the same cores and disk, without nodes. Stock: one idle etcd, kube-apiserver and kube-controller-manager.")
 	if len(others) > 0 {

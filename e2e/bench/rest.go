@@ -16,6 +16,9 @@ import (
 // After how long a virtual cluster leaves memory where that is measured; ten minutes are what it takes otherwise.
 const restSeconds = 10
 
+// How long after that their memory is looked at: the allocator keeps for five seconds what is free.
+const givingBack = 15 * time.Second
+
 // resting is what virtual clusters cost that are out of memory, and how soon they are back.
 type resting struct {
 	memory float64
@@ -48,9 +51,12 @@ func (o *ours) rest(ctx context.Context, clusters int, asked []*rest.Config) (r 
 	if err != nil {
 		return r, err
 	}
-	if r.memory, _, err = o.memory(); err != nil {
+	// What was needed until now was freed just now, and goes back to the system some seconds later.
+	after, err := atRest(ctx, &o.server, givingBack)
+	if err != nil {
 		return r, err
 	}
+	r.memory = after.memory
 	for _, config := range asked {
 		for _, took := range []*latencies{&r.first, &r.second} {
 			client, err := coreClient(config, jsonType)
