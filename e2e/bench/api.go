@@ -107,11 +107,11 @@ func quiet(ctx context.Context, servers ...*server) error {
 
 // startCanned starts a server that answers everything with the same object: what client, TLS and loopback allow on this machine.
 func (b *bench) startCanned(ctx context.Context, s *stock) (*server, error) {
-	return b.startSelf(ctx, s, "canned", b.sizes.Listed)
+	return b.startSelf(ctx, s, "canned")
 }
 
-// startSelf starts this program as another one that serves, with a number that says what.
-func (b *bench) startSelf(ctx context.Context, s *stock, name string, number int) (*server, error) {
+// startSelf starts this program as another one that serves, with what else it must know.
+func (b *bench) startSelf(ctx context.Context, s *stock, name string, more ...string) (*server, error) {
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
@@ -122,7 +122,8 @@ func (b *bench) startSelf(ctx context.Context, s *stock, name string, number int
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	pki := filepath.Join(s.folder, "pki")
-	p, err := b.processes.start(name, program, name, address, filepath.Join(pki, "apiserver.crt"), filepath.Join(pki, "apiserver.key"), fmt.Sprint(number))
+	arguments := append([]string{name, address, filepath.Join(pki, "apiserver.crt"), filepath.Join(pki, "apiserver.key")}, more...)
+	p, err := b.processes.start(name, program, arguments...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,34 +1,54 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
+	"sync"
 )
 
-// canned answers each request with a config map of 1 KB as soon as its body is read; below /many/ with as many as were asked for at the start.
+// canned answers each request with a config map of 1 KB as soon as its body is read; below /kept/ with what was put there, headers included.
 func canned(args []string) error {
-	if len(args) != 4 {
-		return errors.New("usage: bench canned ADDRESS CERTIFICATE KEY COUNT")
-	}
-	count, err := strconv.Atoi(args[3])
-	if err != nil {
-		return err
+	if len(args) != 3 {
+		return errors.New("usage: bench canned ADDRESS CERTIFICATE KEY")
 	}
 	one := configMap("canned", "canned", nil, 0)
-	many := bytes.Repeat(one, count)
 	mux := http.NewServeMux()
-	answer := func(body []byte) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			w.Header().Set("Content-Type", jsonType)
-			_, _ = w.Write(body)
-		}
-	}
-	mux.Handle("/", answer(one))
-	mux.Handle("/many/", answer(many))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", jsonType)
+		_, _ = w.Write(one)
+	})
+	mux.Handle("/kept/", &kept{})
 	server := http.Server{Addr: args[0], Handler: mux}
 	return server.ListenAndServeTLS(args[1], args[2])
+}
+
+// kept answers with the body that was put last.
+type kept struct {
+	lock sync.Mutex
+	body []byte
+	// What it is and how it is compressed.
+	header http.Header
+}
+
+func (k *kept) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	k.lock.Lock()
+	defer k.lock.Unlock()
+	if r.Method == http.MethodPut {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		k.body, k.header = body, http.Header{"Content-Type": r.Header["Content-Type"]}
+		if coding := r.Header["Content-Encoding"]; coding != nil {
+			k.header["Content-Encoding"] = coding
+		}
+		return
+	}
+	for name, values := range k.header {
+		w.Header()[name] = values
+	}
+	_, _ = w.Write(k.body)
 }

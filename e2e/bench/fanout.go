@@ -43,7 +43,7 @@ func (b *bench) fanout(ctx context.Context, r *result, s sides) error {
 	}
 	// An event of ours is padded to be as long in what does the least.
 	bare := len(fmt.Sprintf(`{"type":"MODIFIED","object":%s}`+"\n", watchedMap(place, 0)))
-	teller, err := b.startSelf(ctx, s.stock, "teller", max(0, us.size-bare))
+	teller, err := b.startSelf(ctx, s.stock, "teller", fmt.Sprint(max(0, us.size-bare)))
 	if err != nil {
 		return err
 	}
