@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
+	"regexp"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -44,7 +44,9 @@ func (b *bench) lists(ctx context.Context, r *result, s sides) error {
 		"What was changed lies evenly among the rest. Ours keeps pieces of lists that it wrote lately, kube-apiserver writes and compresses each answer anew.")
 	r.note("Limit of lists: a server in Go that has the very bytes that ours sends ready, compressed where ours are, for the same client.")
 	for _, form := range forms {
-		if !strings.Contains(form.what, b.sizes.Form) {
+		if wanted, err := regexp.MatchString(b.sizes.Form, form.what); err != nil {
+			return fmt.Errorf("-form: %w", err)
+		} else if !wanted {
 			continue
 		}
 		client := func(s *server) (*rest.RESTClient, error) {

@@ -41,7 +41,7 @@ func (s *sizes) flags() {
 	flag.IntVar(&s.Requests, "requests", 8_000, "api: requests of each verb")
 	flag.IntVar(&s.Listed, "listed", 5_000, "api: objects that are listed")
 	flag.IntVar(&s.Lists, "lists", 15, "api: lists of each form")
-	flag.StringVar(&s.Form, "form", "", "api: only the forms of lists whose names hold this (JSON, not compressed, by label, changed)")
+	flag.StringVar(&s.Form, "form", "", "api: only the forms of lists whose names this regular expression matches (^JSON$, not compressed, by label, changed)")
 	flag.IntVar(&s.Watchers, "watchers", 1_000, "api: watchers of the same objects")
 	flag.IntVar(&s.Rate, "rate", 100, "api: writes a second while they watch")
 	flag.DurationVar(&s.Fanout, "fanout", 10*time.Second, "api: how long they watch")

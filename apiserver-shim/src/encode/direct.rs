@@ -108,6 +108,11 @@ impl<'a> ListWriter<'a> {
         format!("{:?} {:?} {encoding}", self.resource, self.kind)
     }
 
+    /// Whether items are more than copies of what is stored.
+    pub(crate) fn transcodes(&self) -> bool {
+        self.direct.protobuf.is_some()
+    }
+
     /// What is before the items, which have so many bytes together.
     ///
     /// # Errors

@@ -4,18 +4,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::CompressError;
 use http_body::{Frame, SizeHint};
 
 use super::cache::{Cache, Key};
 use super::gzip::{Compressor, Member, Piece};
 
+/// How much is sent at once: with the head of its HTTP/2 frame it fills a TLS record.
+pub(super) const CHUNK: usize = 16 * 1024 - 9;
+/// How much room is made at once.
+const ROOM: usize = 64 * 1024;
+
 /// A piece as it is found or made.
 #[derive(Debug)]
 pub(super) enum Part {
-    Packed(Piece),
-    /// What is kept under this key once it is compressed.
+    /// As it is sent.
+    Ready(Piece),
+    /// As it was written; what is kept under this key once it is compressed.
     Plain(Vec<u8>, Option<Key>),
 }
 
@@ -23,15 +29,18 @@ impl Part {
     /// How many bytes it has before compression.
     pub(super) fn length(&self) -> usize {
         match self {
-            Self::Packed(piece) => piece.length,
+            Self::Ready(piece) => piece.length,
             Self::Plain(plain, _) => plain.len(),
         }
     }
 }
 
 /// A body of pieces. What is not compressed yet is when the client can take it: one piece, then others have their turn.
+/// Pieces are joined and cut anew for sending.
 #[derive(Debug)]
 pub(crate) struct Pieced {
+    /// What is to be sent next.
+    ahead: BytesMut,
     head: Option<Vec<u8>>,
     parts: std::vec::IntoIter<Part>,
     tail: Option<&'static [u8]>,
@@ -54,7 +63,7 @@ impl Pieced {
     pub(super) fn new(head: Vec<u8>, parts: Vec<Part>, tail: &'static [u8], gzip: Option<Arc<Cache>>) -> Self {
         let left = head.len() + parts.iter().map(Part::length).sum::<usize>() + tail.len();
         let gzip = gzip.map(|cache| Gzip { cache, member: Member::default(), compressor: None, pause: false });
-        Self { head: Some(head), parts: parts.into_iter(), tail: Some(tail), left, gzip }
+        Self { ahead: BytesMut::new(), head: Some(head), parts: parts.into_iter(), tail: Some(tail), left, gzip }
     }
 
     /// Whether this is gzip.
@@ -67,11 +76,9 @@ impl Pieced {
             let next = self.head.take().map(Bytes::from);
             let next = next.or_else(|| match self.parts.next()? {
                 Part::Plain(plain, _) => Some(plain.into()),
-                Part::Packed(piece) => Some(piece.bytes),
+                Part::Ready(piece) => Some(piece.bytes),
             });
-            let next = next.or_else(|| self.tail.take().map(Bytes::from_static));
-            self.left -= next.as_ref().map_or(0, Bytes::len);
-            return Ok(next);
+            return Ok(next.or_else(|| self.tail.take().map(Bytes::from_static)));
         };
         if let Some(head) = self.head.take() {
             return Ok(Some(gzip.member.begin(&head).into()));
@@ -86,7 +93,7 @@ impl Pieced {
 impl Gzip {
     fn part(&mut self, part: Part) -> Result<Bytes, CompressError> {
         let piece = match part {
-            Part::Packed(piece) => piece,
+            Part::Ready(piece) => piece,
             Part::Plain(plain, key) => {
                 let piece = self.compressor.get_or_insert_default().piece(&plain)?;
                 if let Some(key) = key {
@@ -109,15 +116,28 @@ impl http_body::Body for Pieced {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CompressError>>> {
-        if self.gzip.as_mut().is_some_and(|gzip| std::mem::take(&mut gzip.pause)) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        while self.ahead.len() < CHUNK {
+            if self.gzip.as_mut().is_some_and(|gzip| std::mem::take(&mut gzip.pause)) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Some(next) = self.next()? else { break };
+            if self.ahead.capacity() - self.ahead.len() < next.len() {
+                self.ahead.reserve(next.len().max(ROOM));
+            }
+            self.ahead.extend_from_slice(&next);
         }
-        Poll::Ready(self.next().transpose().map(|bytes| bytes.map(Frame::data)))
+        if self.ahead.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.ahead.len().min(CHUNK);
+        let chunk = self.ahead.split_to(length).freeze();
+        self.left = self.left.saturating_sub(length);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.tail.is_none()
+        self.tail.is_none() && self.ahead.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {

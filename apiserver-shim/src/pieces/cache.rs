@@ -1,4 +1,4 @@
-//! Pieces that were compressed lately.
+//! Pieces that were made lately.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -21,7 +21,7 @@ pub(super) struct Key {
     pub(super) objects: [u8; 32],
 }
 
-/// Compressed pieces, empty as long as no one lists much. What was not asked for since it was last looked at goes first.
+/// Pieces, empty as long as no one lists much. What was not asked for since it was last looked at goes first.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     held: Mutex<Held>,
@@ -42,7 +42,9 @@ struct Kept {
 
 impl Cache {
     /// How many bytes of one list are kept, before compression: a larger one would push itself out.
-    pub(super) const COVERS: usize = 2 * KEPT;
+    pub(super) const fn covers(compressed: bool) -> usize {
+        if compressed { 2 * KEPT } else { KEPT / 8 * 7 }
+    }
 
     pub(super) fn get(&self, key: &Key) -> Option<Piece> {
         let mut held = self.held.lock();
@@ -63,6 +65,18 @@ impl Cache {
         held.order.push_back(key);
         held.bytes += size;
         held.shrink(KEPT);
+    }
+
+    #[cfg(test)]
+    pub(super) const KEPT: usize = KEPT;
+
+    /// How many bytes are kept, counted anew.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let held = self.held.lock();
+        let bytes = held.pieces.values().map(|kept| kept.piece.bytes.len() + OVERHEAD).sum();
+        assert_eq!(held.bytes, bytes);
+        bytes
     }
 
     #[cfg(test)]

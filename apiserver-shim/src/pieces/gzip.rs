@@ -14,13 +14,22 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// How much a stored block can hold.
 const STORED_MOST: usize = 0xffff;
 
-/// A compressed piece.
+/// A piece as it is sent: compressed, or as it was written.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) bytes: Bytes,
-    /// CRC-32 of what was compressed, and its length.
+    /// CRC-32 of what was compressed; 0 if it was not.
     pub(super) sum: u32,
+    /// How long it was when it was written.
     pub(super) length: usize,
+}
+
+impl Piece {
+    /// One that is not compressed. It has no more room than its bytes.
+    pub(super) fn plain(bytes: Vec<u8>) -> Self {
+        let bytes = Bytes::from(bytes.into_boxed_slice());
+        Self { length: bytes.len(), bytes, sum: 0 }
+    }
 }
 
 /// Compresses pieces. The room that it needs is used again for the next one.

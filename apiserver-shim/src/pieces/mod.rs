@@ -1,9 +1,10 @@
 //! Long lists, written and compressed in pieces.
 //!
 //! A piece is some neighbours of a list. Where it ends its objects say, not their places in the list, so a change moves no
-//! other piece. Pieces are compressed each for itself and are put together to one gzip member; what was compressed lately
-//! is kept for the next list that has the same objects at the same revisions, so a list that comes again compresses only
-//! what has changed. Between pieces others have their turn.
+//! other piece. Pieces are compressed each for itself and are put together to one gzip member. What was made lately is kept
+//! as it was sent, compressed or not, for the next list that has the same objects at the same revisions: a list that comes
+//! again makes only what has changed. What is sent as it is stored is not kept, to copy it costs no more. Between pieces
+//! others have their turn.
 
 mod body;
 mod cache;
@@ -20,6 +21,7 @@ use body::Part;
 pub(crate) use body::Pieced;
 pub(crate) use cache::Cache;
 use cache::Key;
+use gzip::Piece;
 
 use crate::encode::ListWriter;
 use crate::registry::{Listing, Live};
@@ -49,8 +51,9 @@ pub(crate) async fn list(
     let items = &listing.items;
     // What is written of an object beside its body is shorter than this.
     let stored: usize = items.iter().map(|live| live.stored.as_bytes().len() + 256).sum();
-    let gzip = gzip && stored > COMPRESS_FROM;
-    let names = gzip.then(|| Names::new(tenant, writer));
+    let long = stored > COMPRESS_FROM;
+    let pack = gzip && long;
+    let names = (pack || long && writer.transcodes()).then(|| Names::new(tenant, writer, pack));
     let (mut parts, mut kept_to, mut since) = (Vec::new(), 0, 0);
     for range in cut(items) {
         let first = range.start == 0;
@@ -58,15 +61,22 @@ pub(crate) async fn list(
         let key = names.as_ref().map(|names| names.key(pick, first));
         if let Some(piece) = key.as_ref().and_then(|key| cache.get(key)) {
             kept_to += piece.length;
-            parts.push((range, Part::Packed(piece)));
+            parts.push((range, Part::Ready(piece)));
             continue;
         }
         let plain = write(writer, pick, first)?;
         since += plain.len();
         kept_to += plain.len();
         // Of a list that is longer than what is kept the begin is kept, not the end in turn for the begin.
-        let key = key.filter(|_| kept_to <= Cache::COVERS);
-        parts.push((range, Part::Plain(plain, key)));
+        let part = match key.filter(|_| kept_to <= Cache::covers(pack)) {
+            Some(key) if !pack => {
+                let piece = Piece::plain(plain);
+                cache.put(key, &piece);
+                Part::Ready(piece)
+            }
+            key => Part::Plain(plain, key),
+        };
+        parts.push((range, part));
         if since >= TURN {
             since = 0;
             tokio::task::yield_now().await;
@@ -74,9 +84,9 @@ pub(crate) async fn list(
     }
     let length = parts.iter().map(|(_, part)| part.length()).sum();
     let head = writer.head(listing, length)?;
-    let gzip = gzip && head.len() + length + writer.tail().len() > COMPRESS_FROM;
-    if !gzip {
-        for (range, part) in parts.iter_mut().filter(|(_, part)| matches!(part, Part::Packed(_))) {
+    let gzip = pack && head.len() + length + writer.tail().len() > COMPRESS_FROM;
+    if pack && !gzip {
+        for (range, part) in parts.iter_mut().filter(|(_, part)| matches!(part, Part::Ready(_))) {
             *part = Part::Plain(write(writer, &items[range.clone()], range.start == 0)?, None);
         }
     }
@@ -126,14 +136,15 @@ struct Names {
 }
 
 impl Names {
-    fn new(tenant: TenantId, writer: &ListWriter<'_>) -> Self {
-        Self { tenant, form: Sha256::new_with_prefix(writer.form()) }
+    fn new(tenant: TenantId, writer: &ListWriter<'_>, compressed: bool) -> Self {
+        let form = Sha256::new_with_prefix(writer.form()).chain_update([0, u8::from(compressed)]);
+        Self { tenant, form }
     }
 
     /// An object of a tenant has one state at a revision. The first piece of a list begins without a comma.
     fn key(&self, items: &[Live], first: bool) -> Key {
         let mut hash = self.form.clone();
-        hash.update([0, u8::from(first)]);
+        hash.update([u8::from(first)]);
         for live in items {
             hash.update(live.stored.uid().as_bytes());
             hash.update(live.revision.to_be_bytes());

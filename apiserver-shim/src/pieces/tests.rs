@@ -104,15 +104,17 @@ fn unpack(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn whatever_changed_between_lists_the_compressed_one_says_what_the_plain_one_says() {
+async fn whatever_changed_between_lists_what_is_kept_makes_no_difference() {
     let cache = Arc::new(Cache::default());
     for seed in 0..4 {
         let mut collection = Collection::new(seed, 500);
         for round in 0..6 {
             let listing = collection.listing();
             for encoder in encoders() {
-                let (plain, compressed) = body(&cache, TENANT, &encoder, &listing, false).await;
+                // What nothing is kept for says what is right.
+                let (plain, compressed) = body(&Arc::default(), TENANT, &encoder, &listing, false).await;
                 assert!(!compressed);
+                assert_eq!(body(&cache, TENANT, &encoder, &listing, false).await, (plain.clone(), false));
                 let (packed, compressed) = body(&cache, TENANT, &encoder, &listing, true).await;
                 assert_eq!(compressed, plain.len() > COMPRESS_FROM);
                 let unpacked = if compressed { unpack(&packed) } else { packed.to_vec() };
@@ -153,10 +155,73 @@ async fn tenants_forms_and_encodings_share_nothing() {
     let mut pieces = 0;
     for tenant in [TENANT, TenantId::from_bytes([2; 16])] {
         for encoder in encoders() {
-            let (_, compressed) = body(&cache, tenant, &encoder, &collection.listing(), true).await;
-            let now = cache.len();
-            assert_eq!(now > pieces, compressed, "{:?}", encoder.accepted());
-            pieces = now;
+            for gzip in [true, false] {
+                let (_, compressed) = body(&cache, tenant, &encoder, &collection.listing(), gzip).await;
+                let now = cache.len();
+                // JSON that is not compressed is a copy of what is stored.
+                let kept = compressed || !gzip && encoder.accepted().encoding == Encoding::Protobuf;
+                assert_eq!(now > pieces, kept, "{:?}, gzip: {gzip}", encoder.accepted());
+                pieces = now;
+            }
         }
+    }
+}
+
+/// As when one is made of another's backup: the same uids at the same revisions, but then each goes its own way.
+#[tokio::test]
+async fn a_tenant_never_sees_what_is_kept_for_another() {
+    let cache = Arc::new(Cache::default());
+    let mut collection = Collection::new(5, 600);
+    let ours = collection.listing();
+    for live in &mut collection.items {
+        let mut value = live.to_value().unwrap();
+        let text = value["data"]["text"].as_str().unwrap().to_uppercase();
+        value["data"]["text"] = json!(text);
+        live.stored = Stored::encode("v1", &value, &[]).unwrap();
+    }
+    let theirs = collection.listing();
+    for encoder in encoders() {
+        for gzip in [false, true] {
+            for (tenant, listing) in [(TENANT, &ours), (TenantId::from_bytes([2; 16]), &theirs)] {
+                let right = body(&Arc::default(), tenant, &encoder, listing, gzip).await;
+                for _ in 0..2 {
+                    assert!(body(&cache, tenant, &encoder, listing, gzip).await == right, "{:?}", encoder.accepted());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_lists_however_long_stays_within_its_bound() {
+    let cache = Arc::new(Cache::default());
+    let collection = Collection::new(9, 16_000);
+    let protobuf = &encoders()[1];
+    for gzip in [false, true, false] {
+        let (bytes, compressed) = body(&cache, TENANT, protobuf, &collection.listing(), gzip).await;
+        assert!(compressed || bytes.len() > Cache::covers(false), "{}", bytes.len());
+        assert!(cache.bytes() <= Cache::KEPT, "{}", cache.bytes());
+    }
+    // All that is kept of a list is there when it comes again.
+    let kept = cache.len();
+    body(&cache, TENANT, protobuf, &collection.listing(), false).await;
+    assert_eq!(cache.len(), kept);
+}
+
+#[tokio::test]
+async fn all_but_the_last_of_what_is_sent_fills_its_record() {
+    let cache = Arc::new(Cache::default());
+    let collection = Collection::new(11, 500);
+    for gzip in [false, true] {
+        let writer = encoders();
+        let writer = writer[1].list_writer().unwrap();
+        let mut pieced = list(&cache, TENANT, &writer, &collection.listing(), gzip).await.unwrap();
+        let mut lengths = Vec::new();
+        while let Some(frame) = pieced.frame().await {
+            lengths.push(frame.unwrap().into_data().unwrap().len());
+        }
+        let last = lengths.pop().unwrap();
+        assert!(lengths.len() > 10 && lengths.iter().all(|&length| length == body::CHUNK), "{lengths:?}");
+        assert!((1..=body::CHUNK).contains(&last) && http_body::Body::is_end_stream(&pieced));
     }
 }
