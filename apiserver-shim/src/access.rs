@@ -81,11 +81,16 @@ fn away() -> ApiError {
     ApiError::unavailable("this virtual cluster is not served here (any more)")
 }
 
+/// A tenant that is closed and there nevertheless will be back soon.
+fn closed() -> ApiError {
+    ApiError::unavailable("this virtual cluster is being restored: try again").with_retry_after(1)
+}
+
 #[async_trait]
 impl Access for TenantAccess {
     fn enter(&self, tenant: TenantId) -> Result<Entry, ApiError> {
         let tenant = self.tenants.get(tenant).ok_or_else(away)?;
-        let guard = tenant.gate().enter().ok_or_else(away)?;
+        let guard = tenant.gate().enter().ok_or_else(closed)?;
         Ok(Entry { guard: Some(guard), closing: tenant.gate().closing().clone() })
     }
 

@@ -23,7 +23,7 @@ use crate::decode;
 use crate::registry::{self, Call, Live, from_storage, place, store_error};
 use crate::server::Shared;
 use crate::special;
-use crate::tenants::Tenants;
+use crate::tenants::{GateGuard, Tenants};
 
 /// Which tenants are served.
 pub trait Served: Send + Sync + 'static {
@@ -32,6 +32,14 @@ pub trait Served: Send + Sync + 'static {
 
     /// Changes when one comes or goes.
     fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Lets a call to a tenant in, and keeps it open while the call runs.
+    ///
+    /// # Errors
+    /// 503 while all its objects are being replaced: half of that must not be acted upon.
+    fn enter(&self, _tenant: TenantId) -> Result<Option<GateGuard>, ApiError> {
+        Ok(None)
+    }
 }
 
 impl Served for Tenants {
@@ -41,6 +49,12 @@ impl Served for Tenants {
 
     fn changes(&self) -> watch::Receiver<u64> {
         Self::changes(self)
+    }
+
+    fn enter(&self, tenant: TenantId) -> Result<Option<GateGuard>, ApiError> {
+        let Some(tenant) = self.get(tenant) else { return Ok(None) };
+        let closed = || ApiError::unavailable("this virtual cluster is being restored");
+        tenant.gate().enter().map(Some).ok_or_else(closed)
     }
 }
 
@@ -131,12 +145,14 @@ impl TenantClient for LocalClient {
     }
 
     async fn get(&self, target: Target<'_>) -> Result<Object, ApiError> {
+        let _inside = self.served.enter(target.tenant)?;
         let call = self.call(READER, target).await?;
         let live = self.shared.registry.get(&call).await?;
         Ok(object(live, target.namespace, target.name))
     }
 
     async fn scale(&self, target: Target<'_>) -> Result<Option<Value>, ApiError> {
+        let _inside = self.served.enter(target.tenant)?;
         let call = self.call(READER, Target { subresource: "scale", ..target }).await?;
         special::get(&self.shared.registry, &call).await
     }
@@ -147,6 +163,7 @@ impl TenantClient for LocalClient {
         resource: &GroupResource,
         namespace: Option<&str>,
     ) -> Result<List, ApiError> {
+        let _inside = self.served.enter(tenant)?;
         let namespace = namespace.unwrap_or_default();
         let call = self.call(READER, Target { tenant, resource, namespace, name: "", subresource: "" }).await?;
         let collection = place::collection(tenant, resource);
@@ -164,6 +181,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn resources(&self, tenant: TenantId) -> Result<Vec<Resource>, ApiError> {
+        let _inside = self.served.enter(tenant)?;
         self.shared.registry.load(tenant).await?;
         let mut found = BUILT_IN.clone();
         add_stored(&self.shared.registry.catalog().custom_groups(tenant), &mut found);
@@ -171,6 +189,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn create(&self, caller: Caller, target: Target<'_>, object: Value) -> Result<Value, ApiError> {
+        let _inside = self.served.enter(target.tenant)?;
         let call = self.call(caller, target).await?;
         if !call.subresource.is_empty() || special::is_virtual(&call) {
             let kind = match call.resource.subresource(&call.subresource) {
@@ -185,6 +204,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn update(&self, caller: Caller, target: Target<'_>, object: Value) -> Result<Value, ApiError> {
+        let _inside = self.served.enter(target.tenant)?;
         let call = self.call(caller, target).await?;
         if let Some(kind) = special::projected(&call) {
             let object = decode::value_of(&call, &kind, object)?;
@@ -196,6 +216,7 @@ impl TenantClient for LocalClient {
     }
 
     async fn patch(&self, caller: Caller, target: Target<'_>, patch: Patch) -> Result<Value, ApiError> {
+        let _inside = self.served.enter(target.tenant)?;
         let call = self.call(caller, target).await?;
         let (kind, value, force) = match patch {
             Patch::Json(value) => (PatchType::Json, value, false),
@@ -217,6 +238,7 @@ impl TenantClient for LocalClient {
         target: Target<'_>,
         options: tenant_client::DeleteOptions,
     ) -> Result<(), ApiError> {
+        let _inside = self.served.enter(target.tenant)?;
         let call = self.call(caller, target).await?;
         let options = registry::DeleteOptions {
             grace_period_seconds: options.grace_period_seconds,

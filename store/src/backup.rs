@@ -7,10 +7,10 @@ use std::sync::Arc;
 use apimachinery::tenant::TenantId;
 use bytes::Bytes;
 use smol_str::SmolStr;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 use crate::memory::{snapshot, unavailable};
-use crate::{CollectionId, Key, OpenError, Precondition, Revision, Store, StoreError, Write};
+use crate::{CollectionId, Key, OpenError, Precondition, Record, Revision, Store, StoreError, Write};
 
 /// Records that a restore has on their way at a time.
 const PENDING: usize = 256;
@@ -34,8 +34,11 @@ pub fn read_backup(input: &mut dyn Read) -> io::Result<Contents> {
     read_records(input, &mut |_, _, _, _| ())
 }
 
-/// Hands each record of a backup to `each`, and says what is in it.
-pub(crate) fn read_records(
+/// Hands each record of a backup to `each`, and says what is in it. The server's own records come first.
+///
+/// # Errors
+/// As [`read_backup`]; what was handed over before is of no use then.
+pub fn read_records(
     input: &mut dyn Read,
     each: &mut dyn FnMut(&CollectionId, SmolStr, Revision, Bytes),
 ) -> io::Result<Contents> {
@@ -49,13 +52,26 @@ pub(crate) fn read_records(
     Ok(Contents { revision, tenants: tenants.len(), records })
 }
 
+/// Makes of a backup a smaller one, of those records that `pick` wants: of which collection, and which.
+///
+/// # Errors
+/// As [`read_backup`], or what `out` said; what was written is of no use then.
+pub fn extract_backup(
+    input: &mut dyn Read,
+    out: &mut dyn io::Write,
+    pick: &mut dyn FnMut(&CollectionId, &Record) -> bool,
+) -> io::Result<()> {
+    snapshot::extract(input, out, pick)?;
+    out.flush()
+}
+
 /// Why a backup was not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The bytes are no backup, not a whole one, or damaged.
     #[error("this is no whole backup: {0}")]
     Backup(#[source] io::Error),
-    /// The backup holds several tenants; `from` must name one that it has.
+    /// The backup has no record of the tenant.
     #[error("the backup has no tenant {0}")]
     NoTenant(TenantId),
     /// There is something where the backup should go.
@@ -69,46 +85,42 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
-/// Puts one tenant of a backup into a store, under its own id or another. Its records get new revisions.
+/// A record of a tenant: the name of its collection, its own, and its value.
+pub type Plain = (SmolStr, SmolStr, Bytes);
+
+/// Reads the records of one tenant out of a backup.
 ///
 /// # Errors
-/// See [`RestoreError`]. After one, nothing of the backup is left.
-pub async fn restore_tenant(
-    store: &Arc<dyn Store>,
-    mut input: impl Read + Send + 'static,
-    from: TenantId,
-    into: TenantId,
-) -> Result<(), RestoreError> {
+/// [`RestoreError::Backup`] or [`RestoreError::NoTenant`].
+pub fn read_tenant(input: &mut dyn Read, tenant: TenantId) -> Result<Vec<Plain>, RestoreError> {
+    let mut records = Vec::new();
+    let read = read_records(input, &mut |id, name, _, value| {
+        if id.tenant == tenant {
+            records.push((id.name.clone(), name, value));
+        }
+    });
+    read.map_err(RestoreError::Backup)?;
+    if records.is_empty() { Err(RestoreError::NoTenant(tenant)) } else { Ok(records) }
+}
+
+/// Puts records into a tenant that has none. They get new revisions.
+///
+/// # Errors
+/// [`RestoreError::NotEmpty`] or [`RestoreError::Store`]. After one, no record is left.
+pub async fn put_tenant(store: &Arc<dyn Store>, into: TenantId, records: Vec<Plain>) -> Result<(), RestoreError> {
     if !store.collections(into).await?.is_empty() {
         return Err(RestoreError::NotEmpty(format!("tenant {into}")));
-    }
-    // Read to its end before anything is written: only then it is known to be whole.
-    let read = spawn_blocking(move || {
-        let mut records = Vec::new();
-        snapshot::read(&mut input, &mut |id: &CollectionId, name, _, value: Bytes| {
-            if id.tenant == from {
-                let collection = CollectionId { tenant: into, name: id.name.clone() };
-                records.push(Write {
-                    key: Key { collection, name },
-                    value: Some(value),
-                    require: Precondition::Absent,
-                });
-            }
-        })?;
-        Ok(records)
-    });
-    let records = read.await.map_err(io::Error::other).flatten().map_err(RestoreError::Backup)?;
-    if records.is_empty() {
-        return Err(RestoreError::NoTenant(from));
     }
     let mut pending = JoinSet::new();
     let mut failed = None;
     let mut records = records.into_iter();
     loop {
         while failed.is_none() && pending.len() < PENDING {
-            let Some(record) = records.next() else { break };
+            let Some((collection, name, value)) = records.next() else { break };
+            let key = Key { collection: CollectionId { tenant: into, name: collection }, name };
+            let write = Write { key, value: Some(value), require: Precondition::Absent };
             let store = store.clone();
-            pending.spawn(async move { store.commit(vec![record]).await });
+            pending.spawn(async move { store.commit(vec![write]).await });
         }
         match pending.join_next().await {
             None => break,

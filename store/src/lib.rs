@@ -23,7 +23,7 @@ mod stats;
 #[cfg(test)]
 mod suite;
 
-pub use backup::{Contents, RestoreError, read_backup, restore_tenant};
+pub use backup::{Contents, Plain, RestoreError, extract_backup, put_tenant, read_backup, read_records, read_tenant};
 #[cfg(feature = "bench")]
 pub use embedded::BareLog;
 pub use embedded::{Embedded, OpenError, Options, disk};
@@ -247,7 +247,7 @@ pub trait Store: Send + Sync + 'static {
     fn at_rest(&self, tenant: TenantId) -> bool;
 
     /// Writes the present state to `out`, of one tenant or of all, and gives the revision that it is. Writes go on
-    /// meanwhile, compaction waits. What is made of it: [`read_backup`], [`restore_tenant`], [`Embedded::restore`].
+    /// meanwhile, compaction waits. What is made of it: [`read_tenant`], [`extract_backup`], [`Embedded::restore`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with what `out` said.

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 pub(crate) use self::rest::*;
 use crate::{
-    Change, CollectionId, Cursor, Key, Precondition, RangeQuery, Record, Rested, Revision, Scope, Store, StoreError,
-    Write,
+    Change, CollectionId, Cursor, Key, Precondition, RangeQuery, Record, Rested, RestoreError, Revision, Scope, Store,
+    StoreError, Write, put_tenant, read_tenant,
 };
 
 /// Makes a test of every check of the suite.
@@ -83,6 +83,16 @@ pub(crate) async fn backup(store: &dyn Store, tenant: Option<TenantId>) -> (Vec<
     let at = store.backup(tenant, Box::new(sink.clone())).await.unwrap();
     let bytes = sink.0.lock().clone();
     (bytes, at)
+}
+
+/// Puts one tenant of a backup into another one that has nothing.
+pub(crate) async fn restore_tenant(
+    store: &Shared,
+    backup: &[u8],
+    from: TenantId,
+    into: TenantId,
+) -> Result<(), RestoreError> {
+    put_tenant(store, into, read_tenant(&mut &backup[..], from)?).await
 }
 
 pub(crate) fn collection(tenant: u8, name: &str) -> CollectionId {

@@ -23,7 +23,7 @@ pub enum Command {
     Server(ServerArgs),
     /// Write all that a running server holds to standard output
     Backup(BackupArgs),
-    /// Make the store of a server that is stopped from a backup on standard input
+    /// Restore one virtual cluster of a running server, or the whole store of one that is stopped
     Restore(RestoreArgs),
 }
 
@@ -33,25 +33,46 @@ pub enum Command {
 
 Examples:
   tenantry backup > tenantry.backup
-  kubectl -n tenantry-system exec tenantry-0 -- tenantry backup > tenantry.backup")]
+  kubectl -n tenantry-system exec tenantry-0 -- tenantry backup > tenantry.backup
+  tenantry backup --virtual-cluster team-a/shop > shop.backup")]
 pub struct BackupArgs {
-    /// Directory of the server's embedded store
+    /// Directory of the server's store
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STORE)]
     pub store_path: PathBuf,
+    /// Only this virtual cluster: NAMESPACE/NAME, NAME or uid
+    #[arg(long, value_name = "NAME")]
+    pub virtual_cluster: Option<String>,
 }
 
 /// Flags of `tenantry restore`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:
-  tenantry restore < tenantry.backup
-  tenantry restore --store-path /tmp/tenantry --replace < tenantry.backup")]
+#[command(
+    after_help = "With --virtual-cluster the server runs on and serves all others; without it the server must be stopped.
+
+Examples:
+  tenantry restore --virtual-cluster team-a/shop --replace < tenantry.backup
+  tenantry restore --virtual-cluster team-a/shop --as team-a/shop-copy < tenantry.backup
+  tenantry restore --store-path /tmp/tenantry --replace < tenantry.backup"
+)]
 pub struct RestoreArgs {
-    /// Directory of the embedded store
+    /// Directory of the server's store
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STORE)]
     pub store_path: PathBuf,
-    /// Move the store that is there into its folder replaced-REVISION, instead of refusing
+    /// The backup [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Only this virtual cluster of the backup: NAMESPACE/NAME, NAME or uid
+    #[arg(long, value_name = "NAME")]
+    pub virtual_cluster: Option<String>,
+    /// Restore it into this virtual cluster, which is there: NAMESPACE/NAME, or NAME in the same namespace [default: the one of its own name]
+    #[arg(long, value_name = "NAME", requires = "virtual_cluster")]
+    pub r#as: Option<String>,
+    /// Give up what is there: the objects of the virtual cluster; without one, the store, which is moved into its folder replaced-REVISION
     #[arg(long)]
     pub replace: bool,
+    /// Leave its pods out
+    #[arg(long, requires = "virtual_cluster")]
+    pub without_pods: bool,
 }
 
 /// Flags of `tenantry server`. A flag wins over the configuration file.

@@ -28,6 +28,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::dns::{Resolver, Upstreams, UpstreamsError};
 use crate::operator::{self, Operator};
 use crate::ops::{self, Ops};
+use crate::restore::Restorer;
 use crate::upkeep::Upkeep;
 use crate::{backup, host_facts, logging, store_metrics};
 
@@ -124,12 +125,14 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     let listeners =
         Listeners::new(Arc::clone(&acceptor), Arc::clone(&tenants), api.handler(), connections.clone(), stop.clone());
     tasks.spawn(listeners.run(api_listener, config.api.listen.ip()));
-    if config.store.etcd.is_none() {
-        match backup::listen(&config.store.path) {
-            Ok(listener) => {
-                tasks.spawn(backup::serve(listener, Arc::clone(&store), background.clone()));
-            }
-            Err(error) => tracing::warn!(%error, "no backups while running: no socket can be made in store.path"),
+    match backup::listen(&config.store.path) {
+        Ok(listener) => {
+            let disk = config.store.etcd.is_none().then(|| config.store.path.clone());
+            let restorer = Restorer::new(Arc::clone(&tenants), disk);
+            tasks.spawn(backup::serve(listener, Arc::clone(&store), restorer, background.clone()));
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no backup or restore while running: no socket can be made in store.path");
         }
     }
     let upkeep = {
@@ -148,6 +151,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     };
     controllers.metrics().register(&mut registry);
     let controllers_scan = Box::new(controllers.scan());
+    let scan_restored = controllers.scan();
     tasks.spawn(controllers.run(background.clone()));
 
     let directory = Arc::<Directory>::default();
@@ -158,6 +162,14 @@ async fn serve(config: Config) -> Result<(), ServerError> {
         let (syncer, cancel) = (Arc::clone(&syncer), background.clone());
         tasks.spawn(async move { syncer.run(cancel).await });
     }
+    tenants.on_replaced({
+        let (api, scan, syncer) = (api.clone(), scan_restored, Arc::clone(&syncer));
+        move |tenant| {
+            api.registry().forget(tenant);
+            scan(tenant);
+            syncer.tenant_changed(tenant);
+        }
+    });
     let ops = Arc::new(Ops::new(registry, Arc::clone(&store)));
     tasks.spawn(serve_ops(ops_listener, Arc::clone(&ops), background.clone()));
     tasks.spawn(host_facts::adopt_openapi(host.clone(), api.clone(), background.clone()));

@@ -38,6 +38,11 @@ impl Registry {
         Ok(())
     }
 
+    /// A tenant's definitions were written by others: they are read before the next request.
+    pub fn forget(&self, tenant: TenantId) {
+        self.loaded.write().remove(&tenant);
+    }
+
     /// Takes note of a write that was done.
     pub(super) async fn noticed(&self, key: &Key, gone: bool) -> Result<(), ApiError> {
         let tenant = key.collection.tenant;

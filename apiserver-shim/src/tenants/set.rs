@@ -1,7 +1,7 @@
 //! All tenants that this server serves.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use apimachinery::tenant::TenantId;
@@ -18,7 +18,7 @@ use crate::tls::authority::CLIENT_LIFETIME;
 use crate::tls::{self, Authority, CertificateError};
 
 /// How long detach waits for requests that are under way.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a tenant could not be attached, detached or deleted.
 #[derive(Debug, thiserror::Error)]
@@ -90,12 +90,14 @@ impl Served {
 /// - After [`Tenants::detach`] no request of the tenant runs and none begins.
 /// - After [`Tenants::delete`] nothing of the tenant is left in the store.
 pub struct Tenants {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     clock: SharedClock,
     served: RwLock<Served>,
     changed: watch::Sender<u64>,
     /// One attach, detach or delete at a time of each tenant; the store is shared by all of them anyway.
     busy: Mutex<HashMap<TenantId, Arc<Mutex<()>>>>,
+    /// Who is told when all objects of a tenant were replaced.
+    pub(super) replaced: OnceLock<Box<dyn Fn(TenantId) + Send + Sync>>,
 }
 
 impl Tenants {
@@ -104,8 +106,14 @@ impl Tenants {
     /// # Errors
     /// When a record can not be read: a server that forgets a tenant is worse than one that does not start.
     pub async fn load(store: Arc<dyn Store>, clock: SharedClock) -> Result<Arc<Self>, TenantError> {
-        let this =
-            Self { store, clock, served: RwLock::default(), changed: watch::Sender::new(0), busy: Mutex::default() };
+        let this = Self {
+            store,
+            clock,
+            served: RwLock::default(),
+            changed: watch::Sender::new(0),
+            busy: Mutex::default(),
+            replaced: OnceLock::new(),
+        };
         let range = this.store.range(&record::collection(), RangeQuery::default()).await?;
         for found in range.records {
             let wrong = |reason: String| TenantError::Record { id: found.name.to_string(), reason };
@@ -114,6 +122,16 @@ impl Tenants {
             if kept.attached {
                 this.served.write().reserve(id, &kept.spec)?;
                 this.serve(id, kept).await?;
+            }
+        }
+        // What was served has taken over what was staged for it.
+        for (staged, whose) in this.staged().await? {
+            let wanted = match whose {
+                Some(id) => this.record(id).await?.is_some_and(|kept| kept.staged == Some(staged)),
+                None => false,
+            };
+            if !wanted {
+                this.discard(staged).await?;
             }
         }
         Ok(Arc::new(this))
@@ -155,6 +173,7 @@ impl Tenants {
                     ca_key: authority.key().to_vec(),
                     token_key: TokenKey::generate()?.into_pkcs8(),
                     bootstrapped: 0,
+                    staged: None,
                 };
                 self.put(id, &kept).await?;
                 kept
@@ -188,6 +207,9 @@ impl Tenants {
         {
             let _busy = lock.lock().await;
             self.stop_serving(id).await;
+            if let Some(staged) = self.record(id).await?.and_then(|kept| kept.staged) {
+                self.discard(staged).await?;
+            }
             // The record goes last, so that a delete that was cut off is seen and done again.
             self.store.purge(id).await?;
             let write = Write { key: record::key(id), value: None, require: Precondition::None };
@@ -243,27 +265,27 @@ impl Tenants {
         Ok(tls::kubeconfig(id, tenant.authority(), &client, server, &tenant.spec().name))
     }
 
-    async fn lock(&self, id: TenantId) -> Arc<Mutex<()>> {
+    pub(super) async fn lock(&self, id: TenantId) -> Arc<Mutex<()>> {
         Arc::clone(self.busy.lock().await.entry(id).or_default())
     }
 
-    async fn record(&self, id: TenantId) -> Result<Option<TenantRecord>, TenantError> {
+    pub(super) async fn record(&self, id: TenantId) -> Result<Option<TenantRecord>, TenantError> {
         let Some(found) = self.store.get(&record::key(id)).await? else { return Ok(None) };
         let wrong = |e: serde_json::Error| TenantError::Record { id: id.to_string(), reason: e.to_string() };
         serde_json::from_slice(&found.value).map(Some).map_err(wrong)
     }
 
-    async fn put(&self, id: TenantId, kept: &TenantRecord) -> Result<(), TenantError> {
-        let wrong = |e: serde_json::Error| TenantError::Record { id: id.to_string(), reason: e.to_string() };
-        let value = serde_json::to_vec(kept).map_err(wrong)?.into();
-        self.store
-            .commit(vec![Write { key: record::key(id), value: Some(value), require: Precondition::None }])
-            .await?;
+    pub(super) async fn put(&self, id: TenantId, kept: &TenantRecord) -> Result<(), TenantError> {
+        let value = Some(record::encode(id, kept)?);
+        self.store.commit(vec![Write { key: record::key(id), value, require: Precondition::None }]).await?;
         Ok(())
     }
 
-    /// Makes first objects where they lack and puts the tenant on the list.
-    async fn serve(&self, id: TenantId, mut kept: TenantRecord) -> Result<Arc<Tenant>, TenantError> {
+    /// Gives a tenant what is staged for it, makes first objects where they lack and puts the tenant on the list.
+    pub(super) async fn serve(&self, id: TenantId, mut kept: TenantRecord) -> Result<Arc<Tenant>, TenantError> {
+        if let Some(staged) = kept.staged.take() {
+            self.unstage(id, kept.clone(), staged).await?;
+        }
         let authority = Authority::from_der(kept.ca_certificate.clone(), kept.ca_key.clone());
         let created: Timestamp = kept.created.parse().unwrap_or(Timestamp::UNIX_EPOCH);
         let store = self.store.as_ref();
@@ -277,14 +299,15 @@ impl Tenants {
         }
         let mut served = self.served.write();
         let (tenant, changed) = match served.by_id.get(&id) {
-            Some(tenant) => {
+            // One whose objects were replaced was closed for good.
+            Some(tenant) if !tenant.gate().closing().is_cancelled() => {
                 let changed = *tenant.spec() != kept.spec;
                 if changed {
                     tenant.set_spec(kept.spec);
                 }
                 (Arc::clone(tenant), changed)
             }
-            None => {
+            _ => {
                 let tenant = Arc::new(Tenant::new(id, kept.spec, authority, TokenKey::from_pkcs8(kept.token_key)?));
                 served.by_id.insert(id, Arc::clone(&tenant));
                 (tenant, true)

@@ -4,6 +4,7 @@
 
 mod connections;
 mod lifecycle;
+mod replace;
 mod rights;
 mod tokens;
 mod world;

@@ -10,8 +10,8 @@ use rand::{Rng, SeedableRng};
 
 use self::server::{Cluster, fresh};
 use crate::etcd::{Etcd, EtcdError, EtcdOptions};
-use crate::suite::{collection, put, suite};
-use crate::{Precondition, RangeQuery, Scope, Store, StoreError, Write, restore_tenant};
+use crate::suite::{backup, collection, put, restore_tenant, suite};
+use crate::{Precondition, RangeQuery, Scope, Store, StoreError, Write};
 
 mod the_suite {
     use super::*;
@@ -119,14 +119,12 @@ async fn a_tenant_moves_between_the_engines() {
     for i in 0..500 {
         etcd.commit(vec![put(&pods, &format!("n/{i:03}"), &i.to_string())]).await.unwrap();
     }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("backup");
-    etcd.backup(Some(pods.tenant), Box::new(std::fs::File::create(&file).unwrap())).await.unwrap();
+    let (bytes, _) = backup(etcd.as_ref(), Some(pods.tenant)).await;
     let embedded: Arc<dyn Store> = Arc::new(crate::Embedded::in_memory().unwrap());
     let copy = collection(2, "pods");
-    restore_tenant(&embedded, std::fs::File::open(&file).unwrap(), pods.tenant, copy.tenant).await.unwrap();
+    restore_tenant(&embedded, &bytes, pods.tenant, copy.tenant).await.unwrap();
     let etcd: Arc<dyn Store> = etcd;
-    restore_tenant(&etcd, std::fs::File::open(&file).unwrap(), pods.tenant, copy.tenant).await.unwrap();
+    restore_tenant(&etcd, &bytes, pods.tenant, copy.tenant).await.unwrap();
     for store in [&embedded, &etcd] {
         let range = store.range(&copy, RangeQuery::default()).await.unwrap();
         assert_eq!(range.records.len(), 500);

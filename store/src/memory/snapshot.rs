@@ -45,7 +45,12 @@ pub(crate) fn write(
     let mut records = 0_u64;
     let tenants = match only {
         Some(tenant) => vec![tenant],
-        None => state.read().tenants(),
+        // In order of their ids: the server's own records come first, which say who is who.
+        None => {
+            let mut tenants = state.read().tenants();
+            tenants.sort_unstable();
+            tenants
+        }
     };
     for tenant in tenants {
         // It has no history: what it holds is what it held at any revision that is held.
@@ -79,10 +84,7 @@ pub(crate) fn write(
             })?;
         }
     }
-    block.clear();
-    block.push(END);
-    block.extend_from_slice(&records.to_le_bytes());
-    size += put_block(out, &block)?;
+    size += put_end(out, &mut block, records)?;
     Ok(size)
 }
 
@@ -95,9 +97,7 @@ pub(crate) fn read(
     each: &mut dyn FnMut(&CollectionId, SmolStr, Revision, Bytes),
 ) -> io::Result<Revision> {
     let mut block = Vec::new();
-    take_block(input, &mut block)?;
-    let head = block.strip_prefix(MAGIC).or_else(|| block.strip_prefix(MAGIC_PLAIN));
-    let at = head.and_then(|mut rest| take_u64(&mut rest)).ok_or_else(invalid)?;
+    let at = take_head(input, &mut block)?;
     let mut records: u64 = 0;
     loop {
         take_block(input, &mut block)?;
@@ -107,6 +107,59 @@ pub(crate) fn read(
             _ => return Err(invalid()),
         }
     }
+}
+
+/// Writes those records of a snapshot that `pick` wants, as a snapshot at the same revision.
+///
+/// # Errors
+/// As [`read`], or what `out` said.
+pub(crate) fn extract(
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+    pick: &mut dyn FnMut(&CollectionId, &Record) -> bool,
+) -> io::Result<()> {
+    let (mut block, mut written) = (Vec::new(), Vec::new());
+    let at = take_head(input, &mut block)?;
+    put_block(out, &[&MAGIC[..], &at.to_le_bytes()].concat())?;
+    let (mut records, mut picked): (u64, u64) = (0, 0);
+    loop {
+        take_block(input, &mut block)?;
+        match block.split_first().ok_or_else(invalid)? {
+            (&RECORDS, rest) => {
+                let (mut id, mut wanted) = (None, Vec::new());
+                let each = &mut |collection: &CollectionId, name, revision, value| {
+                    let record = Record { name, value, revision };
+                    if pick(collection, &record) {
+                        wanted.push(record);
+                        id.get_or_insert_with(|| collection.clone());
+                    }
+                };
+                records += read_records(rest, each).ok_or_else(invalid)?;
+                if let Some(id) = id {
+                    picked += wanted.len() as u64;
+                    put_records(out, &mut written, &id, &wanted)?;
+                }
+            }
+            (&END, rest) if *rest == records.to_le_bytes() => {
+                put_end(out, &mut written, picked)?;
+                return Ok(());
+            }
+            _ => return Err(invalid()),
+        }
+    }
+}
+
+fn take_head(input: &mut dyn Read, block: &mut Vec<u8>) -> io::Result<Revision> {
+    take_block(input, block)?;
+    let head = block.strip_prefix(MAGIC).or_else(|| block.strip_prefix(MAGIC_PLAIN));
+    head.and_then(|mut rest| take_u64(&mut rest)).ok_or_else(invalid)
+}
+
+fn put_end(out: &mut dyn Write, block: &mut Vec<u8>, records: u64) -> io::Result<u64> {
+    block.clear();
+    block.push(END);
+    block.extend_from_slice(&records.to_le_bytes());
+    put_block(out, block)
 }
 
 fn read_records(mut rest: &[u8], each: &mut dyn FnMut(&CollectionId, SmolStr, Revision, Bytes)) -> Option<u64> {

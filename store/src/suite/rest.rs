@@ -3,7 +3,6 @@
 use smol_str::SmolStr;
 
 use super::*;
-use crate::restore_tenant;
 
 /// Gives up all history and lays to rest who is cold then.
 async fn rest(store: &Shared) -> Vec<TenantId> {
@@ -145,8 +144,7 @@ pub(crate) async fn a_backup_has_tenants_at_rest_and_leaves_them_there(store: Sh
         assert_eq!(at, store.revision());
         assert!(store.at_rest(collection(1, "").tenant) && store.at_rest(collection(2, "").tenant));
         let copy = collection(3 + u8::from(only.is_some()), "");
-        let input = std::io::Cursor::new(bytes);
-        restore_tenant(&store, input, collection(1, "").tenant, copy.tenant).await.unwrap();
+        restore_tenant(&store, &bytes, collection(1, "").tenant, copy.tenant).await.unwrap();
         let strip = |all: Vec<(SmolStr, usize, Vec<Record>)>| {
             let plain = |r: Record| (r.name, r.value);
             all.into_iter().map(|(n, c, r)| (n, c, r.into_iter().map(plain).collect())).collect::<Vec<(_, _, Vec<_>)>>()

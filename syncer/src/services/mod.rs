@@ -23,7 +23,9 @@ use crate::room::{Room, Watching};
 use crate::table::{is_set, reasons};
 use tenant_client::work::Item;
 
-pub use translate::{service_allotted, service_carry, service_class_is_foreign, service_has_host, service_translate};
+pub use translate::{
+    service_allotted, service_carry, service_class_is_foreign, service_has_host, service_lacks, service_translate,
+};
 
 pub(crate) const SERVICES: HostKind = HostKind::core("services", "Service");
 
@@ -94,6 +96,15 @@ impl Room for Services {
                 context.host.apply_owned(SERVICES, &mut desired, known, false).await?
             }
         };
+        if service_lacks(&service, &host) {
+            // It did not come by a call: it was restored without the addresses that it had.
+            let mut update = service;
+            service_allotted(&mut update, &host);
+            let (namespace, name) = (&item.namespace, &item.name);
+            let target = Target { tenant, resource: &resource, namespace, name, subresource: "" };
+            context.tenants.update(CALLER, target, update).await?;
+            return Ok(());
+        }
         if service_class_is_foreign(&service, &settings) {
             return Ok(());
         }

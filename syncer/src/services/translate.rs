@@ -169,6 +169,16 @@ pub fn service_allotted(service: &mut Value, host: &Value) {
     }
 }
 
+/// Whether the host has allotted what the tenant's service does not know.
+pub fn service_lacks(service: &Value, host: &Value) -> bool {
+    let number = |value: &Value| value.as_i64().unwrap_or_default();
+    let node_ports = |s: &Value| list_at(s, &["spec", "ports"]).iter().filter(|p| number(&p["nodePort"]) != 0).count();
+    let health = |s: &Value| number(&s["spec"]["healthCheckNodePort"]);
+    (str_at(service, &["spec", "clusterIP"]).is_empty() && !str_at(host, &["spec", "clusterIP"]).is_empty())
+        || node_ports(service) < node_ports(host)
+        || (health(service) == 0 && health(host) != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -207,6 +217,20 @@ mod tests {
         );
         let annotations = host["metadata"]["annotations"].as_object().unwrap();
         assert!(annotations.keys().all(|k| crate::marks::is_ours(k)));
+    }
+
+    #[test]
+    fn a_service_that_was_restored_is_given_what_the_host_allotted() {
+        let host = service(json!({"type": "NodePort", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 31000}]}));
+        let mut restored = service(json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}));
+        assert!(service_lacks(&restored, &host));
+        service_allotted(&mut restored, &host);
+        assert!(!service_lacks(&restored, &host));
+        restored["spec"]["ports"][0]["nodePort"] = json!(null);
+        assert!(service_lacks(&restored, &host));
+        let headless = service(json!({"clusterIP": "None", "ports": [{"port": 80}]}));
+        assert!(!service_lacks(&headless, &headless));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::embedded::*;
-use crate::suite::{backup, collection, put};
-use crate::{RestoreError, read_backup, restore_tenant};
+use crate::suite::{backup, collection, put, restore_tenant};
+use crate::{RestoreError, extract_backup, read_backup};
 
 async fn records(store: &dyn Store, id: &CollectionId, at: Option<Revision>) -> Vec<(SmolStr, Bytes, Revision)> {
     let range = store.range(id, RangeQuery { at, ..RangeQuery::default() }).await.unwrap();
@@ -90,17 +90,45 @@ async fn a_tenant_comes_back_under_another_id() {
     }
     let (mine, _) = backup(&*store, Some(pods.tenant)).await;
     let strip = |r: Vec<(SmolStr, Bytes, Revision)>| r.into_iter().map(|(n, v, _)| (n, v)).collect::<Vec<_>>();
-    let input = std::io::Cursor::new(mine.clone());
-    restore_tenant(&store, input.clone(), pods.tenant, copy.tenant).await.unwrap();
+    restore_tenant(&store, &mine, pods.tenant, copy.tenant).await.unwrap();
     assert_eq!(strip(records(&*store, &copy, None).await), strip(records(&*store, &pods, None).await));
-    let taken = restore_tenant(&store, input.clone(), pods.tenant, others.tenant).await;
+    let taken = restore_tenant(&store, &mine, pods.tenant, others.tenant).await;
     assert!(matches!(taken, Err(RestoreError::NotEmpty(_))));
     let free = TenantId::from_bytes([4; 16]);
-    let missing = restore_tenant(&store, input, others.tenant, free).await;
+    let missing = restore_tenant(&store, &mine, others.tenant, free).await;
     assert!(matches!(missing, Err(RestoreError::NoTenant(t)) if t == others.tenant));
     for broken in [mine[..mine.len() - 1].to_vec(), Vec::new(), [&mine[..200], b"x", &mine[201..]].concat()] {
-        let refused = restore_tenant(&store, std::io::Cursor::new(broken), pods.tenant, free).await;
+        let refused = restore_tenant(&store, &broken, pods.tenant, free).await;
         assert!(matches!(refused, Err(RestoreError::Backup(_))));
     }
     assert!(store.collections(free).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn one_tenant_is_taken_out_of_a_backup_of_all() {
+    let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().unwrap());
+    let own = CollectionId { tenant: TenantId::SYSTEM, name: "tenants".into() };
+    for i in 0..500 {
+        for id in [&own, &collection(1, "pods"), &collection(1, "secrets"), &collection(2, "pods")] {
+            store.commit(vec![put(id, &format!("n/{i:03}"), &format!("{i}"))]).await.unwrap();
+        }
+    }
+    let (all, at) = backup(&*store, None).await;
+    let wanted = collection(1, "").tenant;
+    let mut out = Vec::new();
+    let mut first = None;
+    let mut pick = |id: &CollectionId, record: &Record| {
+        first.get_or_insert(id.tenant);
+        id.tenant == wanted || (id.tenant == TenantId::SYSTEM && record.name == "n/007")
+    };
+    extract_backup(&mut &all[..], &mut out, &mut pick).unwrap();
+    assert_eq!(first, Some(TenantId::SYSTEM), "who is who is told first");
+    let read = read_backup(&mut &out[..]).unwrap();
+    assert_eq!((read.revision, read.tenants, read.records), (at, 1, 1001));
+    let copy = collection(3, "pods");
+    restore_tenant(&store, &out, wanted, copy.tenant).await.unwrap();
+    assert_eq!(store.count(&copy).await.unwrap(), 500);
+    for broken in [&all[..all.len() - 1], &[&all[..200], b"x", &all[201..]].concat()] {
+        assert!(extract_backup(&mut &broken[..], &mut Vec::new(), &mut |_, _| true).is_err());
+    }
 }
