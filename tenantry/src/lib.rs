@@ -9,7 +9,7 @@ pub mod host_facts;
 pub mod logging;
 pub mod operator;
 pub mod ops;
-mod restore;
+pub mod restore;
 pub mod server;
 mod store_metrics;
 mod upkeep;
