@@ -5,7 +5,7 @@ use apimachinery::codec::{self, Canonical, Format, Limits};
 use apimachinery::field::{Errors, Path};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::meta;
-use apimachinery::patch::PatchType;
+use apimachinery::patch::{PatchType, json_kind};
 use apimachinery::schema::KindSchema;
 use apimachinery::status::ApiError;
 use http::HeaderMap;
@@ -372,7 +372,7 @@ pub(crate) fn patch(call: &Call, kind: PatchType, bytes: &[u8], force: bool) -> 
             };
             return Err(ApiError::bad_request(format!(
                 "{before}json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-                go_type(other)
+                json_kind(other)
             )));
         }
     }
@@ -380,18 +380,6 @@ pub(crate) fn patch(call: &Call, kind: PatchType, bytes: &[u8], force: bool) -> 
         report(call, std::mem::take(&mut strict))?;
     }
     Ok(Patch { kind, value: parsed.value, force, strict })
-}
-
-/// What Go's JSON decoder calls a value.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// The canonical form of an object that a patch made.

@@ -61,6 +61,21 @@ pub struct TenantSettings {
     pub policy: Arc<Policy>,
 }
 
+#[cfg(test)]
+impl TenantSettings {
+    /// Those of a tenant without a resolver, to whom the defaults are allowed.
+    pub(crate) fn demo() -> Self {
+        Self {
+            name: "demo".into(),
+            api_address: "10.96.0.50".into(),
+            api_port: 443,
+            dns_address: None,
+            cluster_domain: "cluster.local".into(),
+            policy: Arc::default(),
+        }
+    }
+}
+
 /// What an admin allows a virtual cluster on the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::fieldset::{FieldPath, FieldSet, PathElement, Scalar, show_path};
-use crate::patch::show_go;
+use crate::patch::{go_type, show_go};
 use crate::schema::{ListKind, Schema, Struct, StructId, Type};
 
 /// A value that does not fit its type.
@@ -264,18 +264,6 @@ fn check_scalar(kind: ScalarKind, value: &Value) -> Result<(), String> {
         ScalarKind::Boolean => format!("expected boolean, got &{{{}}}", show_go(value)),
         ScalarKind::Untyped => format!("expected any scalar, got &{{{}}}", show_go(value)),
     })
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 /// A value as Go's `%#v` writes it.

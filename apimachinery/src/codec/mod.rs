@@ -16,6 +16,8 @@ mod yaml_write;
 
 use serde_json::Value;
 
+use crate::patch::json_kind;
+
 pub use canonical::{Canonical, cannot_be_handled, canonicalise, decode_json};
 pub use proto_read::ProtobufError;
 pub use protobuf::{
@@ -123,28 +125,17 @@ fn refuse_unknowable(value: &Value) -> Result<(), String> {
         Value::Null => return Ok(()),
         other => {
             let place = r#"value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-            return wrong(go_kind(other), place);
+            return wrong(json_kind(other), place);
         }
     };
     for key in ["apiVersion", "kind"] {
         if let Some(other) = object.get(key).filter(|v| !v.is_string() && !v.is_null()) {
-            return wrong(go_kind(other), &format!("struct field .{key} of type string"));
+            return wrong(json_kind(other), &format!("struct field .{key} of type string"));
         }
     }
     match object.get("apiVersion").and_then(Value::as_str) {
         Some(version) if version.matches('/').count() > 1 => Err(format!("unexpected GroupVersion string: {version}")),
         _ => Ok(()),
-    }
-}
-
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
 

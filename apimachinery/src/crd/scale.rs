@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
 use crate::field::{Errors, Path, quote};
-use crate::patch::show_go;
+use crate::patch::{go_type, show_go};
 use crate::status::ApiError;
 
 /// Where a kind has what a Scale shows, as field names.
@@ -128,17 +128,5 @@ impl ScalePaths {
                 errors.invalid_str(&at, "", &says);
             }
         }
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }

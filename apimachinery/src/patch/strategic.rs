@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::{json_kind, show_go};
+use super::merge::drop_nulls;
+use super::{go_type, json_kind, show_go};
 use crate::field::quote;
 use crate::schema::{Field, KindSchema, PatchStrategy, Schema, Type};
 use crate::status::ApiError;
@@ -100,15 +101,7 @@ fn no_merge_key(item: &Object, key: &str) -> ApiError {
 }
 
 fn bad_argument(expected: &str, got: &Value) -> ApiError {
-    let got = match got {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    };
+    let got = if got.is_null() { "%!s(<nil>)" } else { go_type(got) };
     failed(format!("expected a {expected}, but received a {got}"))
 }
 
@@ -409,17 +402,6 @@ fn items_are_maps(lists: &[&[Value]]) -> Result<bool, ApiError> {
         return Err(failed(format!("list element types are not identical: [{}]", shown.join(" "))));
     }
     Ok(first.is_object())
-}
-
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, v| !v.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
 }
 
 /// Takes directives out of a value that is new to the object. Returns whether the value itself stays.

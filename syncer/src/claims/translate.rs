@@ -123,14 +123,8 @@ mod tests {
 
     fn settings() -> TenantSettings {
         let storage_classes = Allow { all: false, names: vec!["standard".into()] };
-        TenantSettings {
-            name: "demo".into(),
-            api_address: "10.0.0.1".into(),
-            api_port: 443,
-            dns_address: None,
-            cluster_domain: "cluster.local".into(),
-            policy: Arc::new(Policy { storage_classes, ..Policy::default() }),
-        }
+        let policy = Arc::new(Policy { storage_classes, ..Policy::default() });
+        TenantSettings { policy, ..TenantSettings::demo() }
     }
 
     fn claim(extra: Value) -> Value {

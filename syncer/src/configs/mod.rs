@@ -291,18 +291,10 @@ fn mentions(body: &[u8], text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Policy;
 
     #[test]
     fn content_reaches_the_host_and_meaning_does_not() {
-        let settings = TenantSettings {
-            name: "demo".into(),
-            api_address: "10.0.0.1".into(),
-            api_port: 443,
-            dns_address: None,
-            cluster_domain: "cluster.local".into(),
-            policy: Arc::new(Policy::default()),
-        };
+        let settings = TenantSettings::demo();
         let tenant = TenantId::from_bytes([5; 16]);
         let secret = json!({
             "metadata": {"name": "s", "namespace": "shop", "uid": "u", "ownerReferences": [{}], "finalizers": ["f"],

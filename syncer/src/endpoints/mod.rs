@@ -191,18 +191,10 @@ impl Room for Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Policy;
 
     #[test]
     fn endpoints_keep_addresses_and_lose_what_they_are_said_to_be() {
-        let settings = TenantSettings {
-            name: "demo".into(),
-            api_address: "10.0.0.1".into(),
-            api_port: 443,
-            dns_address: None,
-            cluster_domain: "cluster.local".into(),
-            policy: Arc::new(Policy::default()),
-        };
+        let settings = TenantSettings::demo();
         let object = json!({"metadata": {"name": "db", "namespace": "shop", "uid": "u"}, "subsets": [{
             "addresses": [{"ip": "10.9.9.9", "nodeName": "n1", "targetRef": {"kind": "Pod", "namespace": "kube-system", "name": "x"}}],
             "ports": [{"port": 5432, "protocol": "TCP"}]}]});

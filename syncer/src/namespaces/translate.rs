@@ -58,21 +58,12 @@ pub fn namespace_binding_translate(host_namespace: &str, tenant: TenantId, acces
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::config::Policy;
 
     #[test]
     fn labels_that_hosts_act_on_are_the_admins() {
-        let settings = TenantSettings {
-            name: "demo".into(),
-            api_address: "10.0.0.1".into(),
-            api_port: 443,
-            dns_address: None,
-            cluster_domain: "cluster.local".into(),
-            policy: Arc::new(Policy::default()),
-        };
+        let settings = TenantSettings::demo();
         let tenant = TenantId::from_bytes([5; 16]);
         let namespace = json!({"metadata": {"name": "shop", "uid": "u", "labels": {
             "pod-security.kubernetes.io/enforce": "privileged", "tenantry.io/tenant": "forged", "team": "x",

@@ -10,14 +10,7 @@ use crate::names;
 const TENANT: TenantId = TenantId::from_bytes([7; 16]);
 
 fn settings() -> TenantSettings {
-    TenantSettings {
-        name: "demo".into(),
-        api_address: "10.96.0.50".into(),
-        api_port: 443,
-        dns_address: Some("10.96.0.51".into()),
-        cluster_domain: "cluster.local".into(),
-        policy: Arc::new(Policy::default()),
-    }
+    TenantSettings { dns_address: Some("10.96.0.51".into()), ..TenantSettings::demo() }
 }
 
 fn with_policy(change: impl FnOnce(&mut Policy)) -> TenantSettings {

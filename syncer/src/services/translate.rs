@@ -186,17 +186,6 @@ mod tests {
     use super::*;
     use crate::config::Policy;
 
-    fn settings() -> TenantSettings {
-        TenantSettings {
-            name: "demo".into(),
-            api_address: "10.0.0.1".into(),
-            api_port: 443,
-            dns_address: None,
-            cluster_domain: "cluster.local".into(),
-            policy: Arc::new(Policy::default()),
-        }
-    }
-
     fn service(spec: Value) -> Value {
         json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u",
             "annotations": {"service.beta.kubernetes.io/aws-load-balancer-internal": "false"}}, "spec": spec})
@@ -208,7 +197,7 @@ mod tests {
     fn a_service_keeps_its_name_selector_and_address() {
         let spec = json!({"type": "ClusterIP", "clusterIP": "10.96.0.9", "selector": {"app": "web"},
             "ports": [{"port": 80, "targetPort": "http", "protocol": "TCP", "nodePort": 31000}], "externalName": ""});
-        let host = service_translate(&service(spec), TENANT, &settings()).unwrap();
+        let host = service_translate(&service(spec), TENANT, &TenantSettings::demo()).unwrap();
         assert_eq!(host["metadata"]["name"], "web");
         assert_eq!(
             host["spec"],
@@ -236,7 +225,7 @@ mod tests {
     #[test]
     fn addresses_of_others_are_refused() {
         let spec = json!({"type": "LoadBalancer", "externalIPs": ["1.2.3.4"]});
-        let fields: Vec<_> = service_translate(&service(spec), TENANT, &settings()).unwrap_err();
+        let fields: Vec<_> = service_translate(&service(spec), TENANT, &TenantSettings::demo()).unwrap_err();
         assert_eq!(fields.iter().map(|r| r.field.as_str()).collect::<Vec<_>>(), ["spec.externalIPs"]);
     }
 
@@ -244,10 +233,10 @@ mod tests {
     fn a_load_balancer_class_that_is_not_allowed_is_not_the_hosts() {
         let spec = json!({"type": "LoadBalancer", "loadBalancerClass": "x", "allocateLoadBalancerNodePorts": true,
             "externalTrafficPolicy": "Cluster", "ports": [{"port": 80, "nodePort": 31000}]});
-        let host = service_translate(&service(spec.clone()), TENANT, &settings()).unwrap();
+        let host = service_translate(&service(spec.clone()), TENANT, &TenantSettings::demo()).unwrap();
         let ports = json!([{"port": 80, "nodePort": 31000}]);
         assert_eq!(host["spec"], json!({"type": "NodePort", "externalTrafficPolicy": "Cluster", "ports": ports}));
-        let mut allowed = settings();
+        let mut allowed = TenantSettings::demo();
         let services = crate::config::ServicePolicy { load_balancer_classes: vec!["x".into()], ..Default::default() };
         allowed.policy = Arc::new(Policy { services, ..Policy::default() });
         let host = service_translate(&service(spec.clone()), TENANT, &allowed).unwrap();
