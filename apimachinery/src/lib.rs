@@ -9,6 +9,7 @@ pub mod codec;
 pub mod crd;
 pub mod cron;
 pub mod envelope;
+pub mod error;
 pub mod field;
 pub mod gvk;
 pub mod intstr;

@@ -21,7 +21,6 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{BackupArgs, RestoreArgs};
-use crate::logging;
 use crate::restore::{PickError, Restorer, Told, Wanted, pick};
 
 /// The socket in the folder of the store.
@@ -138,7 +137,7 @@ pub(crate) async fn serve(
             }
         };
         if let Err(error) = done {
-            tracing::warn!(error = logging::chain(error.as_ref()), "a backup or restore was broken off");
+            tracing::warn!(error = apimachinery::error::chain(error.as_ref()), "a backup or restore was broken off");
         }
     }
 }
@@ -171,7 +170,7 @@ async fn answer(
                 let answer = match restore_one(restorer, &wanted, reader).await {
                     Ok(told) => Answer::Done(told),
                     Err(error) => {
-                        let why = logging::chain(error.as_ref());
+                        let why = apimachinery::error::chain(error.as_ref());
                         tracing::warn!(into = ?wanted.into, error = why, "a virtual cluster was not restored");
                         Answer::Refused(why)
                     }

@@ -24,7 +24,10 @@ pub async fn service_cidrs(client: &Client) -> Vec<String> {
                 return cidrs.filter_map(|c| c.as_str().map(str::to_owned)).collect();
             }
             Err(error) => {
-                tracing::warn!(error = crate::logging::chain(&error), "cannot read the service ranges of the host");
+                tracing::warn!(
+                    error = apimachinery::error::chain(&error),
+                    "cannot read the service ranges of the host"
+                );
                 if matches!(&error, kube::Error::Api(status) if status.code < 500) {
                     return Vec::new();
                 }
@@ -43,7 +46,7 @@ pub async fn adopt_openapi(client: Client, api: ApiServer, cancel: CancellationT
                 return api.set_openapi(v2.into(), v3.into_iter().map(|(path, text)| (path, text.into())).collect());
             }
             Err(error) => {
-                tracing::warn!(error = crate::logging::chain(&error), "cannot read the host's OpenAPI documents")
+                tracing::warn!(error = apimachinery::error::chain(&error), "cannot read the host's OpenAPI documents")
             }
         }
         tokio::select! {

@@ -21,22 +21,8 @@ pub fn start(log: &Log) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// Says on standard error why the program ends.
 pub fn complain(error: &dyn Error) {
     // Nobody is left to tell if this fails.
-    let _ = writeln!(std::io::stderr(), "tenantry: {}", chain(error));
+    let _ = writeln!(std::io::stderr(), "tenantry: {}", apimachinery::error::chain(error));
 }

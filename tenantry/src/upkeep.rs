@@ -8,7 +8,6 @@ use store::{Keeper, Retention, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
-use crate::logging;
 
 /// How often history beyond its limits is given up, and so how late a tenant may leave memory.
 const EVERY: Duration = Duration::from_secs(10);
@@ -46,7 +45,7 @@ impl Upkeep {
             }
             let now = Instant::now();
             if let Err(error) = self.keeper.run(self.store.as_ref(), now).await {
-                tracing::error!(error = logging::chain(&error), "cannot compact the store");
+                tracing::error!(error = apimachinery::error::chain(&error), "cannot compact the store");
             }
             if let Some(idle) = self.idle.filter(|_| now >= due) {
                 let next = tokio::select! {

@@ -69,7 +69,10 @@ fn value(schema: &Schema, number: u32, ty: &Type, json: &mut Scan<'_>, out: &mut
             tag(number, FIXED64, out);
             out.extend_from_slice(&number_in.to_le_bytes());
         }
-        Type::Bytes => bytes(number, &STANDARD.decode(json.text()?.as_bytes()).unwrap_or_default(), out),
+        Type::Bytes => {
+            let decoded = STANDARD.decode(json.text()?.as_bytes()).map_err(|_| Malformed::Base64)?;
+            bytes(number, &decoded, out);
+        }
         Type::Quantity => {
             let quantity = json.text()?;
             message_of(number, quantity.as_bytes(), out);

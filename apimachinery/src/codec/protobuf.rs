@@ -140,7 +140,7 @@ pub fn protobuf_encode(
 pub fn protobuf_encode_raw(schema: &KindSchema, json: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut json = Scan::new(json);
     proto_write::structure(&schema.schema, schema.root(), &mut json, out)?;
-    if json.rest().is_empty() { Ok(()) } else { Err(Malformed) }
+    if json.rest().is_empty() { Ok(()) } else { Err(Malformed::Json) }
 }
 
 fn envelope(

@@ -5,10 +5,16 @@ use std::str::FromStr;
 
 use memchr::{memchr, memchr2};
 
-/// Bytes that are not JSON as the server writes it: without spaces between its tokens.
+/// What is in the store and can't be written for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed JSON in the store")]
-pub struct Malformed;
+pub enum Malformed {
+    /// Bytes that are not JSON as the server writes it: without spaces between its tokens.
+    #[error("malformed JSON in the store")]
+    Json,
+    /// A text that should be base64, as RFC 4648 has it in section 4, with padding.
+    #[error("malformed base64 in the store")]
+    Base64,
+}
 
 /// A place in a text.
 #[derive(Clone, Copy, Debug)]
@@ -106,12 +112,12 @@ impl<'a> Scan<'a> {
         let mut end = 1;
         let mut escaped = false;
         loop {
-            let tail = self.rest.get(end..).ok_or(Malformed)?;
-            end += memchr2(b'"', b'\\', tail).ok_or(Malformed)?;
+            let tail = self.rest.get(end..).ok_or(Malformed::Json)?;
+            end += memchr2(b'"', b'\\', tail).ok_or(Malformed::Json)?;
             if self.rest[end] == b'"' {
                 let (whole, rest) = self.rest.split_at(end + 1);
                 self.rest = rest;
-                return Ok(Quoted { whole: std::str::from_utf8(whole).map_err(|_| Malformed)?, escaped });
+                return Ok(Quoted { whole: std::str::from_utf8(whole).map_err(|_| Malformed::Json)?, escaped });
             }
             escaped = true;
             end += 2;
@@ -121,8 +127,8 @@ impl<'a> Scan<'a> {
     fn skip_string(&mut self) -> Result<(), Malformed> {
         let mut end = 1;
         loop {
-            let tail = self.rest.get(end..).ok_or(Malformed)?;
-            end += memchr2(b'"', b'\\', tail).ok_or(Malformed)?;
+            let tail = self.rest.get(end..).ok_or(Malformed::Json)?;
+            end += memchr2(b'"', b'\\', tail).ok_or(Malformed::Json)?;
             if self.rest[end] == b'"' {
                 self.rest = &self.rest[end + 1..];
                 return Ok(());
@@ -135,7 +141,7 @@ impl<'a> Scan<'a> {
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
         let mut open = 0usize;
         loop {
-            match *self.rest.first().ok_or(Malformed)? {
+            match *self.rest.first().ok_or(Malformed::Json)? {
                 b'"' => self.skip_string()?,
                 b'{' | b'[' => {
                     open += 1;
@@ -143,7 +149,7 @@ impl<'a> Scan<'a> {
                     continue;
                 }
                 b'}' | b']' => {
-                    open = open.checked_sub(1).ok_or(Malformed)?;
+                    open = open.checked_sub(1).ok_or(Malformed::Json)?;
                     self.rest = &self.rest[1..];
                 }
                 b',' | b':' if open > 0 => {
@@ -154,7 +160,7 @@ impl<'a> Scan<'a> {
                     let end = self.rest.iter().position(|b| matches!(b, b',' | b'}' | b']'));
                     self.rest = &self.rest[end.unwrap_or(self.rest.len())..];
                 }
-                _ => return Err(Malformed),
+                _ => return Err(Malformed::Json),
             }
             if open == 0 {
                 return Ok(());
@@ -176,7 +182,7 @@ impl<'a> Scan<'a> {
         }
         loop {
             if !self.at_string() {
-                return Err(Malformed);
+                return Err(Malformed::Json);
             }
             let key = self.string()?;
             self.expect(b':')?;
@@ -215,6 +221,6 @@ impl<'a> Scan<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
-        if self.takes(byte) { Ok(()) } else { Err(Malformed) }
+        if self.takes(byte) { Ok(()) } else { Err(Malformed::Json) }
     }
 }

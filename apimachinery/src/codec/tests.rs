@@ -452,15 +452,20 @@ fn what_is_no_json_of_the_server_is_refused_without_harm() {
     let (schema, _, value) = pod();
     let json = value.to_string();
     for end in 0..json.len() {
-        assert_eq!(protobuf_encode_raw(&schema, &json.as_bytes()[..end], &mut Vec::new()), Err(Malformed));
+        assert_eq!(protobuf_encode_raw(&schema, &json.as_bytes()[..end], &mut Vec::new()), Err(Malformed::Json));
         let mut flipped = json.clone().into_bytes();
         flipped[end] ^= 0x15;
         let _ = protobuf_encode_raw(&schema, &flipped, &mut Vec::new());
     }
     for bad in ["", "{", "{\"a\"", "{\"spec\":}", "{\"metadata\":{\"name\":\"\\", "{} ", "{\"a\" : 1}", "]"] {
-        assert_eq!(protobuf_encode_raw(&schema, bad.as_bytes(), &mut Vec::new()), Err(Malformed), "{bad}");
+        assert_eq!(protobuf_encode_raw(&schema, bad.as_bytes(), &mut Vec::new()), Err(Malformed::Json), "{bad}");
     }
-    assert_eq!(protobuf_encode_raw(&schema, &b"[".repeat(1_000_000), &mut Vec::new()), Err(Malformed));
+    assert_eq!(protobuf_encode_raw(&schema, &b"[".repeat(1_000_000), &mut Vec::new()), Err(Malformed::Json));
+    let secrets = builtin::kind_schema(&GroupVersionKind::new("", "v1", "Secret")).unwrap();
+    for bad in ["a", "aGk", "a*==", "aGk=\\n", "-_=="] {
+        let secret = format!("{{\"data\":{{\"a\":\"aGk=\",\"b\":\"{bad}\"}}}}");
+        assert_eq!(protobuf_encode_raw(&secrets, secret.as_bytes(), &mut Vec::new()), Err(Malformed::Base64), "{bad}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use apimachinery::error;
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::{Mutex, mpsc};
@@ -116,7 +117,7 @@ impl Client {
 
     async fn connect(&self, endpoint: &str) -> Result<Channel, String> {
         let mut to = Endpoint::from_shared(endpoint.to_owned())
-            .map_err(|e| chain(&e))?
+            .map_err(|e| error::chain(&e))?
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)
@@ -129,11 +130,11 @@ impl Client {
             if let Some((certificate, key)) = &tls.identity {
                 config = config.identity(Identity::from_pem(read(certificate).await?, read(key).await?));
             }
-            to = to.tls_config(config).map_err(|e| chain(&e))?;
+            to = to.tls_config(config).map_err(|e| error::chain(&e))?;
         }
         // The limit of the endpoint is for the socket; the handshakes behind it may hang as well.
         match timeout(2 * CONNECT, to.connect()).await {
-            Ok(connected) => connected.map_err(|e| chain(&e)),
+            Ok(connected) => connected.map_err(|e| error::chain(&e)),
             Err(_) => Err("no answer to the handshake".to_owned()),
         }
     }
@@ -155,7 +156,7 @@ impl Client {
         let (channel, number) = self.channel().await?;
         let mut grpc = grpc(channel);
         let asked = async {
-            grpc.ready().await.map_err(|e| Failure::Away { reason: chain(&e), maybe: false })?;
+            grpc.ready().await.map_err(|e| Failure::Away { reason: error::chain(&e), maybe: false })?;
             let codec = ProstCodec::<Q, A>::default();
             let answer = grpc.unary(led(request), PathAndQuery::from_static(path), codec).await;
             answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))
@@ -215,7 +216,7 @@ impl Client {
         });
         let mut grpc = grpc(channel);
         let opened = async {
-            grpc.ready().await.map_err(|e| Failure::Away { reason: chain(&e), maybe: false })?;
+            grpc.ready().await.map_err(|e| Failure::Away { reason: error::chain(&e), maybe: false })?;
             let codec = ProstCodec::<WatchRequest, WatchResponse>::default();
             let answer = grpc.streaming(led(Box::pin(requests)), PathAndQuery::from_static(WATCH), codec).await;
             answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))
@@ -287,7 +288,7 @@ fn failure(status: &Status) -> Failure {
     }
     let mut reason = if text.is_empty() { format!("etcd: {code}") } else { format!("etcd: {text}") };
     if let Some(source) = std::error::Error::source(status) {
-        reason = format!("{reason}: {}", chain(source));
+        reason = format!("{reason}: {}", error::chain(source));
     }
     // These are given out before anything is proposed to the cluster.
     let undone = ["no leader", "too many requests"].iter().any(|known| text.contains(known));
@@ -307,18 +308,4 @@ fn failure(status: &Status) -> Failure {
 async fn read(path: &Path) -> Result<Vec<u8>, String> {
     let path: PathBuf = path.to_owned();
     tokio::fs::read(&path).await.map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// An error and all that it comes from: what connecting says is only there.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = error.source();
-    }
-    text
 }

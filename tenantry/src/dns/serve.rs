@@ -186,7 +186,7 @@ impl Tenant {
                 response.authorities = view.authority().ok().into_iter().collect();
             }
             Err(error) => {
-                tracing::warn!(tenant = %self.id, error = crate::logging::chain(&error), "cannot answer a DNS query");
+                tracing::warn!(tenant = %self.id, error = apimachinery::error::chain(&error), "cannot answer a DNS query");
                 response.metadata.response_code = ResponseCode::ServFail;
             }
         }

@@ -218,7 +218,7 @@ impl Operator {
             .for_each(async |result| {
                 if let Err(error @ kube::runtime::controller::Error::QueueError(_)) = result {
                     tracing::warn!(
-                        error = crate::logging::chain(&error),
+                        error = apimachinery::error::chain(&error),
                         "cannot follow the VirtualClusters of the host"
                     );
                 }
@@ -269,7 +269,7 @@ impl Operator {
             if let Some(spec) = served.filter(|spec| spec.port != 0)
                 && let Err(error) = self.listen_dns(id, spec.port + 1).await
             {
-                tracing::warn!(tenant = %id, name, error = crate::logging::chain(&error), "the resolver has to wait");
+                tracing::warn!(tenant = %id, name, error = apimachinery::error::chain(&error), "the resolver has to wait");
             }
         }
         self.directory.fill();

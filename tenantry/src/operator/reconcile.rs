@@ -121,7 +121,7 @@ async fn reconcile(
 
 /// Tells of a failure, in the status and in the log, and when to try again.
 fn retry(vc: &Arc<VirtualCluster>, id: TenantId, error: &OperatorError, operator: &Arc<Operator>) -> Duration {
-    let text = crate::logging::chain(error);
+    let text = apimachinery::error::chain(error);
     let (vc, operator) = (Arc::clone(vc), Arc::clone(operator));
     let name = vc.metadata.name.clone().unwrap_or_default();
     let failures = {
@@ -139,7 +139,7 @@ fn retry(vc: &Arc<VirtualCluster>, id: TenantId, error: &OperatorError, operator
             status::phase_after_failure(&vc)
         };
         if let Err(error) = operator.report(&vc, phase, None, "ReconcileFailed", &text).await {
-            tracing::warn!(tenant = %id, error = crate::logging::chain(&error), "cannot report a failure");
+            tracing::warn!(tenant = %id, error = apimachinery::error::chain(&error), "cannot report a failure");
         }
     });
     RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_LAST)

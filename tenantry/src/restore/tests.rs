@@ -276,11 +276,11 @@ async fn one_of_a_backup_of_all_comes_back_in_its_place_or_as_another() {
     assert_ne!(a.token_key().id(), b.token_key().id());
     assert_ne!(a.authority().certificate(), b.authority().certificate());
     let refused = world.restore(&backup, "copy", false).await.unwrap_err();
-    assert!(crate::logging::chain(&refused).contains("--replace"), "{refused:?}");
+    assert!(apimachinery::error::chain(&refused).contains("--replace"), "{refused:?}");
     world.restore(&backup, "copy", true).await.unwrap();
 
     let refused = world.restore(&backup, "shop", false).await.unwrap_err();
-    assert!(crate::logging::chain(&refused).contains("team-a/shop"), "{refused:?}");
+    assert!(apimachinery::error::chain(&refused).contains("team-a/shop"), "{refused:?}");
     world.restore(&backup, "shop", true).await.unwrap();
     assert!(world.has(A, "configmaps", "shop/settings").await && !world.has(A, "configmaps", "shop/late").await);
     let missing = world.restore(&backup, "none", true).await.unwrap_err();
