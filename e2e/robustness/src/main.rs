@@ -31,8 +31,8 @@ const CALM: u64 = 13;
 const REST_EVERY: Duration = Duration::from_millis(20);
 const RESTS: usize = 60;
 const CLIENTS: usize = 8;
-const WATCHERS: [Manner; 6] =
-    [Manner::Resumed, Manner::Resumed, Manner::Earlier, Manner::Rare, Manner::State, Manner::List];
+const WATCHERS: [Manner; 7] =
+    [Manner::Resumed, Manner::Resumed, Manner::Earlier, Manner::Rare, Manner::Never, Manner::State, Manner::List];
 /// Members of etcd, and servers over it.
 const MEMBERS: usize = 3;
 const SERVERS_ON_ETCD: usize = 2;

@@ -26,10 +26,12 @@ pub(crate) const PATH: &str = "/api/v1/namespaces/default/configmaps";
 pub(crate) const SELECTOR: &str = "labelSelector=run%3Drobustness";
 /// A name that is seldom written.
 pub const RARE: &str = "rare";
+/// A name that is never written.
+pub(crate) const NEVER: &str = "never";
 /// Names that are written all the time.
 const NAMES: usize = 8;
 /// How seldom the rare one is chosen.
-const SELDOM: usize = 400;
+const SELDOM: usize = 1000;
 const PAGE: usize = 3;
 
 /// What all clients of a run share.
@@ -291,7 +293,8 @@ pub(crate) fn value(object: &Value) -> Option<u64> {
 fn learn(known: &mut HashMap<String, Option<Revision>>, entry: &Entry) {
     let key = match (&entry.call, &entry.answer) {
         (_, Answer::Listed { objects, .. }) => {
-            *known = objects.iter().map(|(key, (_, revision))| (key.clone(), Some(*revision))).collect();
+            known.values_mut().for_each(|known| *known = None);
+            known.extend(objects.iter().map(|(key, (_, revision))| (key.clone(), Some(*revision))));
             return;
         }
         (Call::List(_), _) => return,

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::io::StreamReader;
 
 use crate::history::{Answer, Call, Entry, How, Kind, Objects, Revision, Time, Told, Watched};
-use crate::play::{PATH, PATIENCE, RARE, Run, SELECTOR, name, revision, value};
+use crate::play::{NEVER, PATH, PATIENCE, RARE, Run, SELECTOR, name, revision, value};
 
 /// A place that is younger may not be refused as too old: servers keep history for 30 s.
 const HELD: Time = 20_000_000;
@@ -30,6 +30,8 @@ pub enum Manner {
     Earlier,
     /// Where it was, and sees one object that is seldom written: bookmarks bring it forwards.
     Rare,
+    /// Where it was, and sees one object that is never written: there are but bookmarks.
+    Never,
     /// With the state, told as events.
     State,
     /// With a list, as informers do.
@@ -88,7 +90,10 @@ pub async fn follow(
 
 impl Watcher {
     fn at_end(&self) -> bool {
-        self.seen.last().is_some_and(|(_, revision)| *revision >= self.run.until())
+        let until = self.run.until();
+        // It would have to wait for a bookmark.
+        let never = self.manner == Manner::Never && until != Revision::MAX;
+        never || self.seen.last().is_some_and(|(_, revision)| *revision >= until)
     }
 
     /// One watch.
@@ -96,8 +101,12 @@ impl Watcher {
         let server = self.number + round;
         let client = self.run.client(server).map_err(|e| e.to_string())?;
         let begun = self.run.now();
-        let key = (self.manner == Manner::Rare).then(|| RARE.to_owned());
-        let mut watched = Watched { key, begun, ..Watched::default() };
+        let key = match self.manner {
+            Manner::Rare => Some(RARE),
+            Manner::Never => Some(NEVER),
+            _ => None,
+        };
+        let mut watched = Watched { key: key.map(str::to_owned), begun, ..Watched::default() };
         let mut path = format!("{PATH}?{SELECTOR}&watch=1&allowWatchBookmarks=true");
         let mut place = begun;
         match self.manner {
@@ -116,7 +125,7 @@ impl Watcher {
         if let Some(key) = &watched.key {
             path += &format!("&fieldSelector=metadata.name%3D{key}");
         }
-        if !matches!(self.manner, Manner::Resumed | Manner::Rare) {
+        if !matches!(self.manner, Manner::Resumed | Manner::Rare | Manner::Never) {
             path += &format!("&timeoutSeconds={}", self.random.random_range(1..5));
         }
         let Ok(request) = Request::get(path).body(Body::empty()) else { return Ok(()) };

@@ -13,7 +13,7 @@ fn check(more: &[&str]) {
 }
 
 /// Each fault, for how long there is load and how much of that nothing is killed, and what is found.
-const FAULTS: [(&str, u32, u32, &str); 10] = [
+const FAULTS: [(&str, u32, u32, &str); 11] = [
     ("early-answer", 8, 0, "not in the log"),
     ("lost-write", 4, 4, "not in the log"),
     ("blind-write", 4, 4, "VIOLATION"),
@@ -23,6 +23,7 @@ const FAULTS: [(&str, u32, u32, &str); 10] = [
     ("repeated-event", 4, 4, "the log tells revision"),
     ("swapped-events", 4, 4, "the log tells revision"),
     ("early-bookmark", 16, 16, "VIOLATION"),
+    ("no-bookmark", 32, 32, "was known for"),
     ("short-history", 4, 4, "refused as too old"),
 ];
 
