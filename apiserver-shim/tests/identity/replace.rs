@@ -149,20 +149,17 @@ async fn one_that_is_cut_off_is_done_whole_or_not_at_all() {
     }
     let new = all(world.store.as_ref(), A).await;
     let (mut none, mut whole) = (0, 0);
-    for polls in 1.. {
+    for writes in 0.. {
         let tenants = Tenants::load(Arc::clone(&world.store), world.clock.clone()).await.unwrap();
         let before = all(world.store.as_ref(), A).await;
         let after = if before == old { &new } else { &old };
         let ended = {
             let mut replace = pin!(tenants.replace(A, |_| Ok::<_, Infallible>(after.clone())));
-            let mut left = polls;
+            let end = world.store.revision() + writes;
             poll_fn(|context| match replace.as_mut().poll(context) {
                 Poll::Ready(done) => Poll::Ready(Some(done)),
-                Poll::Pending if left == 0 => Poll::Ready(None),
-                Poll::Pending => {
-                    left -= 1;
-                    Poll::Pending
-                }
+                Poll::Pending if world.store.revision() >= end => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
             })
             .await
         };
@@ -173,7 +170,7 @@ async fn one_that_is_cut_off_is_done_whole_or_not_at_all() {
         world.store.commit(vec![write]).await.unwrap();
         let again = Tenants::load(Arc::clone(&world.store), world.clock.clone()).await.unwrap();
         let now = all(world.store.as_ref(), A).await;
-        assert!(now == before || now == *after, "cut off after {polls} polls: {} objects", now.len());
+        assert!(now == before || now == *after, "cut off after {writes} writes: {} objects", now.len());
         assert_eq!(world.store.tenants().await.unwrap(), [TenantId::SYSTEM, A, B], "nothing is left over");
         assert!(again.get(A).is_some() && again.get(B).is_some());
         *(if now == before { &mut none } else { &mut whole }) += 1;
