@@ -1,7 +1,7 @@
 //! One virtual cluster made of a backup, in its own place or as another one, while the server serves all others.
 //!
-//! The command reads the backup and sends the running server the part of it that is wanted ([`pick`]); the server makes of that what
-//! the target is to have ([`carry`]) and puts it in place of what it has ([`Tenants::replace`]).
+//! The command reads the backup and sends the running server the part of it that is wanted (`pick.rs`); the server makes of that what
+//! the target is to have (`carry.rs`) and puts it in place of what it has ([`Tenants::replace`]).
 
 mod carry;
 mod pick;
