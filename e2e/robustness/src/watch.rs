@@ -114,6 +114,8 @@ impl Watcher {
             Manner::List => {
                 let listed = self.run.ask(self.number, &client, Call::List(How::Whole)).await;
                 let Answer::Listed { revision, .. } = listed.answer else { return Ok(()) };
+                // There may be nothing left to tell it.
+                self.seen.push((listed.ended, revision));
                 self.followed.entries.push(listed);
                 watched.from = revision;
             }
