@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the host cluster's programs from their Go modules (versions and checksums: build/*/go.mod and go.sum) into a cache outside the
 # work tree, once for each state of the inputs, and links them into .run/bin.
-# usage: build.sh [kubernetes|etcd|coredns|kwok|helm|kind|conformance|tools]...
+# usage: build.sh [kubernetes|etcd|etcd35|coredns|kwok|helm|kind|conformance|tools]...
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -22,6 +22,11 @@ recipe_conformance() {
 recipe_etcd() {
   compile "$1" "" go.etcd.io/etcd/server/v3
   mv "$1/server" "$1/etcd"
+}
+
+recipe_etcd35() {
+  compile "$1" "" go.etcd.io/etcd/server/v3
+  mv "$1/server" "$1/etcd35"
 }
 
 recipe_coredns() { compile "$1" "" github.com/coredns/coredns; }
@@ -73,7 +78,7 @@ source_dir() { if [ "$1" = tools ]; then echo "$HOST_DIR/tools"; else echo "$HOS
 
 build() {
   local tool=$1 hash out tmp
-  declare -f "recipe_$tool" >/dev/null || die "build.sh: unknown tool '$tool' (known: kubernetes etcd coredns kwok helm kind conformance tools)"
+  declare -f "recipe_$tool" >/dev/null || die "build.sh: unknown tool '$tool' (known: kubernetes etcd etcd35 coredns kwok helm kind conformance tools)"
   cd "$(source_dir "$tool")"
   hash=$( (cat -- *.go go.*; declare -f "recipe_$tool" compile kubernetes_version; go version) | git hash-object --stdin | cut -c1-12)
   out=$CACHE/$tool-$hash
