@@ -125,7 +125,7 @@ func keep(ctx context.Context, ours, canned *server, client func(*server) (*rest
 	if err != nil {
 		return err
 	}
-	defer from.Client.CloseIdleConnections()
+	defer closeIdle(from)
 	request := query(from)
 	if !plain {
 		// Asked for by the caller, it is not undone.
@@ -141,7 +141,7 @@ func keep(ctx context.Context, ours, canned *server, client func(*server) (*rest
 	if err != nil {
 		return err
 	}
-	defer to.Client.CloseIdleConnections()
+	defer closeIdle(to)
 	put := to.Put().AbsPath(keptURL).SetHeader("Content-Type", contentType).Body(body)
 	if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
 		put = put.SetHeader("Content-Encoding", "gzip")
