@@ -313,6 +313,10 @@ impl Store for Embedded {
         }
     }
 
+    fn is_lost(&self) -> bool {
+        self.health().is_err()
+    }
+
     async fn close(&self) {
         drop(self.ops.lock().take());
         let writer = self.writer.lock().take();

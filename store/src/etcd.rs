@@ -327,6 +327,10 @@ impl Store for Etcd {
         }
     }
 
+    fn is_lost(&self) -> bool {
+        self.ops.lock().is_none() || self.core.memory.failure().is_some()
+    }
+
     async fn close(&self) {
         drop(self.ops.lock().take());
         let mut writer = std::mem::take(&mut *self.writer.lock());

@@ -259,6 +259,10 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] once the store is closed or its disk has failed.
     fn health(&self) -> Result<(), StoreError>;
 
+    /// Whether no write is taken any more until the store is opened again: it was closed, its disk has failed, or what lies behind
+    /// it is not what it was. One that is only away ([`Store::health`]) may come back by itself.
+    fn is_lost(&self) -> bool;
+
     /// Stops taking writes, makes what was taken durable and releases the files.
     async fn close(&self);
 }

@@ -501,7 +501,7 @@ pub(crate) async fn closing_ends_cursors_and_writes(store: Shared) {
     assert!(matches!(ended, Err(StoreError::Unavailable { .. })));
     let refused = store.commit(vec![put(&pods, "x", "1")]).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { maybe_committed: false, .. })));
-    assert!(store.health().is_err());
+    assert!(store.health().is_err() && store.is_lost());
     store.close().await;
 }
 

@@ -45,16 +45,21 @@ pub enum ReplaceError<E> {
     /// The tenant's records could not be read or written.
     #[error(transparent)]
     Tenant(#[from] TenantError),
+    /// The store failed while the record was told of what is kept.
+    #[error(
+        "the store failed half-way: the virtual cluster is as it was, and is that or restored when the server is started again"
+    )]
+    Unknown(#[source] TenantError),
     /// The store failed when all was kept that shall be there.
     #[error(
         "the store failed half-way: the virtual cluster answers 503 until the server is started again, which completes it"
     )]
-    Begun(#[source] StoreError),
+    Begun(#[source] TenantError),
 }
 
 impl Tenants {
     /// Replaces all objects of a tenant that is served by what `make` makes of those it has. Requests and watches end first and
-    /// get 503 until it is done. Says how many objects were written or deleted.
+    /// get 503 until it is done. Says how many objects were written or deleted. While the store is away it waits.
     ///
     /// # Guarantees
     /// All or nothing: who is let in afterwards finds all that was there before or all that `make` gave, whatever fails or ends
@@ -79,25 +84,32 @@ impl Tenants {
         let staged = match staged {
             Ok(staged) => staged,
             Err(error) => {
-                self.serve(id, kept).await?;
+                if let Err(error) = self.insist(id, || self.serve(id, kept.clone())).await {
+                    tracing::error!(tenant = %id, %error, "a virtual cluster answers 503 until the server is started again");
+                }
                 return Err(error);
             }
         };
-        let written = loop {
-            match self.unstage(id, kept.clone(), staged).await {
-                Ok(done) => break done,
-                Err(TenantError::Store(error)) if self.store.health().is_err() => {
-                    return Err(ReplaceError::Begun(error));
-                }
-                Err(TenantError::Store(error)) => {
+        let written = self.insist(id, || self.unstage(id, kept.clone(), staged)).await.map_err(ReplaceError::Begun)?;
+        let kept = TenantRecord { staged: None, ..kept };
+        self.insist(id, || self.serve(id, kept.clone())).await.map_err(ReplaceError::Begun)?;
+        Ok(written)
+    }
+
+    /// Does what has to be done now until the store takes it: one that is away may come back.
+    async fn insist<T, F>(&self, id: TenantId, step: impl Fn() -> F + Send + Sync) -> Result<T, TenantError>
+    where
+        F: Future<Output = Result<T, TenantError>> + Send,
+    {
+        loop {
+            match step().await {
+                Err(TenantError::Store(error)) if !self.store.is_lost() => {
                     tracing::warn!(tenant = %id, %error, "a restore has to wait for the store");
                     tokio::time::sleep(AGAIN).await;
                 }
-                Err(error) => return Err(error.into()),
+                done => return done,
             }
-        };
-        self.serve(id, TenantRecord { staged: None, ..kept }).await?;
-        Ok(written)
+        }
     }
 
     /// Puts aside what a tenant shall have, and tells its record where.
@@ -108,26 +120,44 @@ impl Tenants {
         make: impl FnOnce(Vec<Plain>) -> Result<Vec<Plain>, E> + Send,
     ) -> Result<TenantId, ReplaceError<E>> {
         let store = &self.store;
+        self.sweep(Some(id)).await?;
         let present = read_all(store.as_ref(), id).await.map_err(TenantError::from)?;
         let wanted = make(present).map_err(ReplaceError::Refused)?;
         let staged = TenantId::from_bytes(*Uuid::new_v4().as_bytes());
-        let mark = |value| Write { key: mark_key(staged), value, require: Precondition::None };
         let name = Bytes::from(id.to_string());
-        store.commit(vec![mark(Some(name))]).await.map_err(RestoreError::from)?;
+        let mark = Write { key: mark_key(staged), value: Some(name), require: Precondition::None };
+        store.commit(vec![mark]).await.map_err(RestoreError::from)?;
         if let Err(error) = store::put_tenant(store, staged, wanted).await {
-            // If this fails too, the next start does it.
-            store.commit(vec![mark(None)]).await.map_err(RestoreError::from)?;
+            // Of a store that is away, writes may be on their way yet: the mark stays, so that these are given up too, by the
+            // next restore or the next start.
+            let away = matches!(error, RestoreError::Store(StoreError::Unavailable { .. }));
+            if !away && let Err(error) = self.discard(staged).await {
+                tracing::warn!(tenant = %id, %error, "what was staged for a restore stays until the next one or the next start");
+            }
             return Err(error.into());
         }
         let told = TenantRecord { staged: Some(staged), ..kept.clone() };
         let Err(error) = self.put_over(id, &told).await else { return Ok(staged) };
-        if self.record(id).await?.is_some_and(|now| now.staged == Some(staged)) {
-            return Ok(staged);
+        match self.insist(id, || self.take_back(id, kept, staged)).await {
+            Ok(true) => Ok(staged),
+            Ok(false) => {
+                if let Err(error) = self.discard(staged).await {
+                    tracing::warn!(tenant = %id, %error, "what was staged for a restore stays until the next one or the next start");
+                }
+                Err(error.into())
+            }
+            Err(_) => Err(ReplaceError::Unknown(error)),
         }
-        // Should the write be on its way yet, it finds another revision of the record than it requires.
-        self.put(id, kept).await?;
-        self.discard(staged).await?;
-        Err(error.into())
+    }
+
+    /// Finds out whether a tenant's record was told of what is staged, and if it was not, sees to it that it never is: a write of it
+    /// that is on its way yet finds another revision than it requires.
+    async fn take_back(&self, id: TenantId, kept: &TenantRecord, staged: TenantId) -> Result<bool, TenantError> {
+        if self.record(id).await?.is_some_and(|now| now.staged == Some(staged)) {
+            return Ok(true);
+        }
+        self.put_over(id, kept).await?;
+        Ok(false)
     }
 
     /// Writes a tenant's record in the place of the one that is there now.
@@ -170,14 +200,24 @@ impl Tenants {
         Ok(())
     }
 
-    /// What is staged, and for whom: of a process that ended meanwhile.
-    pub(super) async fn staged(&self) -> Result<Vec<(TenantId, Option<TenantId>)>, TenantError> {
+    /// Gives up what is staged and no record was told of, of all tenants or of one.
+    pub(super) async fn sweep(&self, only: Option<TenantId>) -> Result<(), TenantError> {
         let found = self.store.range(&marks(), RangeQuery::default()).await?;
-        let whose = |record: &Record| {
-            let staged = record.name.parse().ok()?;
-            Some((staged, std::str::from_utf8(&record.value).ok().and_then(|id| id.parse().ok())))
-        };
-        Ok(found.records.iter().filter_map(whose).collect())
+        for record in found.records {
+            let Ok(staged) = record.name.parse() else { continue };
+            let whose = std::str::from_utf8(&record.value).ok().and_then(|id| id.parse().ok());
+            if only.is_some() && only != whose {
+                continue;
+            }
+            let wanted = match whose {
+                Some(id) => self.record(id).await?.is_some_and(|kept| kept.staged == Some(staged)),
+                None => false,
+            };
+            if !wanted {
+                self.discard(staged).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Has `told` called whenever all objects of a tenant were replaced, before anyone is let in: for who remembers something of them
@@ -276,7 +316,15 @@ async fn object_replace(
         }
     }
     if wanted.is_some() {
-        store.commit(vec![Write { key, value: wanted, require }]).await?;
+        let write = |require| store.commit(vec![Write { key: key.clone(), value: wanted.clone(), require }]);
+        match write(require).await {
+            // It was staged, so it fits where there is nothing: a precondition that names a revision takes a few bytes more.
+            Err(StoreError::TooLarge(_)) if require != Precondition::Absent => {
+                store.commit(vec![Write { key: key.clone(), value: None, require }]).await?;
+                write(Precondition::Absent).await?;
+            }
+            written => drop(written?),
+        }
     }
     Ok(())
 }

@@ -121,18 +121,19 @@ impl Tenants {
             let kept: TenantRecord = serde_json::from_slice(&found.value).map_err(|e| wrong(e.to_string()))?;
             if kept.attached {
                 this.served.write().reserve(id, &kept.spec)?;
-                this.serve(id, kept).await?;
+                let half_way = kept.staged.is_some();
+                match this.serve(id, kept).await {
+                    // Reads of all others go on when the disk is full.
+                    Err(TenantError::Store(error)) if half_way => {
+                        tracing::error!(tenant = %id, %error, "a restore cannot be completed: the virtual cluster is not served until it is attached again");
+                    }
+                    served => drop(served?),
+                }
             }
         }
         // What was served has taken over what was staged for it.
-        for (staged, whose) in this.staged().await? {
-            let wanted = match whose {
-                Some(id) => this.record(id).await?.is_some_and(|kept| kept.staged == Some(staged)),
-                None => false,
-            };
-            if !wanted {
-                this.discard(staged).await?;
-            }
+        if let Err(error) = this.sweep(None).await {
+            tracing::warn!(%error, "what was staged for restores that were broken off stays until the next start");
         }
         Ok(Arc::new(this))
     }

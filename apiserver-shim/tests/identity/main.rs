@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 mod connections;
+mod etcd;
 mod lifecycle;
 mod replace;
 mod rights;

@@ -17,15 +17,15 @@ use store::{CollectionId, Key, Plain, Precondition, RangeQuery, Store, Write};
 
 use crate::world::{A, B, Client, World};
 
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-async fn map(client: &Client, name: &str, data: &str) -> Value {
+pub async fn map(client: &Client, name: &str, data: &str) -> Value {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"is": data}});
     client.create(MAPS, map).await
 }
 
 /// Names and data of the maps of the namespace `default`.
-async fn maps(client: &Client) -> BTreeMap<String, String> {
+pub async fn maps(client: &Client) -> BTreeMap<String, String> {
     let (code, list) = client.get(MAPS).await;
     assert_eq!(code, 200, "{list}");
     let entry = |item: &Value| {
@@ -35,7 +35,7 @@ async fn maps(client: &Client) -> BTreeMap<String, String> {
     list["items"].as_array().unwrap().iter().map(entry).collect()
 }
 
-async fn all(store: &dyn Store, tenant: TenantId) -> Vec<Plain> {
+pub async fn all(store: &dyn Store, tenant: TenantId) -> Vec<Plain> {
     let mut all = Vec::new();
     for name in store.collections(tenant).await.unwrap() {
         let collection = CollectionId { tenant, name: name.clone() };
@@ -51,7 +51,10 @@ fn number(object: &Value) -> u64 {
 
 #[tokio::test]
 async fn clients_see_what_was_replaced_as_changes() {
-    let world = World::with_two().await;
+    clients_see_changes(&World::with_two().await).await;
+}
+
+pub async fn clients_see_changes(world: &World) {
     let (a, b) = (world.admin(A), world.admin(B));
     for (name, data) in [("stays", "1"), ("changes", "1"), ("comes-back", "1"), ("is-made-again", "1")] {
         map(&a, name, data).await;
@@ -114,7 +117,10 @@ async fn clients_see_what_was_replaced_as_changes() {
 
 #[tokio::test]
 async fn what_is_refused_changes_nothing() {
-    let world = World::with_two().await;
+    refused_changes_nothing(&World::with_two().await).await;
+}
+
+pub async fn refused_changes_nothing(world: &World) {
     let a = world.admin(A);
     map(&a, "mine", "1").await;
     let before = all(world.store.as_ref(), A).await;
@@ -135,7 +141,17 @@ async fn what_is_refused_changes_nothing() {
 /// Whatever was done when the process ended: after the next start all of it is there, or none.
 #[tokio::test]
 async fn one_that_is_cut_off_is_done_whole_or_not_at_all() {
-    let world = World::with_two().await;
+    let mut world = World::with_two().await;
+    cut_off(&mut world, 1, async |world| {
+        let key = Key { collection: CollectionId { tenant: TenantId::SYSTEM, name: "x".into() }, name: "x".into() };
+        let write = Write { key, value: Some(bytes::Bytes::new()), require: Precondition::None };
+        world.store.commit(vec![write]).await.unwrap();
+    })
+    .await;
+}
+
+/// Cuts a restore off after each `step`th write. `settle` sees to it that what was on its way to the store is there.
+pub async fn cut_off(world: &mut World, step: usize, settle: impl AsyncFn(&mut World)) {
     let a = world.admin(A);
     for i in 0..20 {
         map(&a, &format!("m{i}"), "old").await;
@@ -149,7 +165,7 @@ async fn one_that_is_cut_off_is_done_whole_or_not_at_all() {
     }
     let new = all(world.store.as_ref(), A).await;
     let (mut none, mut whole) = (0, 0);
-    for writes in 0.. {
+    for writes in (0..).step_by(step) {
         let tenants = Tenants::load(Arc::clone(&world.store), world.clock.clone()).await.unwrap();
         let before = all(world.store.as_ref(), A).await;
         let after = if before == old { &new } else { &old };
@@ -164,10 +180,7 @@ async fn one_that_is_cut_off_is_done_whole_or_not_at_all() {
             .await
         };
         drop(tenants);
-        // What was on its way to the store is there before anything else is read.
-        let key = Key { collection: CollectionId { tenant: TenantId::SYSTEM, name: "x".into() }, name: "x".into() };
-        let write = Write { key, value: Some(bytes::Bytes::new()), require: Precondition::None };
-        world.store.commit(vec![write]).await.unwrap();
+        settle(world).await;
         let again = Tenants::load(Arc::clone(&world.store), world.clock.clone()).await.unwrap();
         let now = all(world.store.as_ref(), A).await;
         assert!(now == before || now == *after, "cut off after {writes} writes: {} objects", now.len());

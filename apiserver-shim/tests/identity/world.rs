@@ -62,7 +62,11 @@ impl Drop for World {
 impl World {
     /// A server without tenants.
     pub async fn start() -> Self {
-        let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().unwrap());
+        Self::on(Arc::new(Embedded::in_memory().unwrap())).await
+    }
+
+    /// A server on a store.
+    pub async fn on(store: Arc<dyn Store>) -> Self {
         // Certificates are checked by the client against the real time.
         let clock = Arc::new(TestClock(Mutex::new(Timestamp::now())));
         let tenants = Tenants::load(Arc::clone(&store), clock.clone()).await.unwrap();
@@ -81,11 +85,15 @@ impl World {
 
     /// A server with the tenants `A` and `B`.
     pub async fn with_two() -> Self {
-        let world = Self::start().await;
+        Self::start().await.two().await
+    }
+
+    /// The same with the tenants `A` and `B`.
+    pub async fn two(self) -> Self {
         for (id, name) in [(A, "a"), (B, "b")] {
-            world.tenants.attach(id, TenantSpec { name: name.into(), ..TenantSpec::default() }).await.unwrap();
+            self.tenants.attach(id, TenantSpec { name: name.into(), ..TenantSpec::default() }).await.unwrap();
         }
-        world
+        self
     }
 
     pub fn tenant(&self, id: TenantId) -> Arc<Tenant> {

@@ -176,6 +176,10 @@ impl Store for Broken {
         self.store.health()
     }
 
+    fn is_lost(&self) -> bool {
+        self.store.is_lost()
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }

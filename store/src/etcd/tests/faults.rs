@@ -119,6 +119,7 @@ async fn nothing_is_lost_when_etcd_is_killed() {
         tokio::time::sleep(Duration::from_millis(400)).await;
         cluster.members[0].kill();
         eventually(|| store.health().is_err()).await;
+        assert!(!store.is_lost(), "it may come back");
         cluster.members[0].run();
         timeout(LIMIT, eventually_healthy(&store)).await.unwrap();
     }
@@ -246,6 +247,7 @@ async fn a_cluster_that_went_back_is_not_used() {
     assert!(matches!(ended, Err(StoreError::Unavailable { .. })));
     let Err(StoreError::Unavailable { reason, maybe_committed: false }) = store.health() else { panic!("healthy") };
     assert!(reason.contains("went back from revision 21 to 1"), "{reason}");
+    assert!(store.is_lost());
     let refused = store.commit(vec![put(&pods, "a/x", "")]).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { maybe_committed: false, .. })));
 }
