@@ -2,7 +2,8 @@
 //! another identity. A pure function.
 //!
 //! Kept are names, uids, labels, owners and contents of nearly everything: a uid is unique within a virtual cluster, and owners,
-//! selectors of Jobs and custom objects refer to each other by them. What is not kept, and why:
+//! selectors of Jobs and custom objects refer to each other by them. Where an object gets another uid nevertheless, references to
+//! it do too. What is not kept, and why:
 //!
 //! | what | becomes | because |
 //! |---|---|---|
@@ -62,6 +63,9 @@ const BOUND: [&str; 5] = [
     "volume.kubernetes.io/storage-provisioner",
     "volume.beta.kubernetes.io/storage-provisioner",
 ];
+
+/// Bytes of a uid.
+const UID: usize = 36;
 
 /// For whom a backup is.
 #[derive(Clone, Debug)]
@@ -154,9 +158,10 @@ pub(super) fn carry(
             wanted.push((collection, name, value));
         }
     }
-    for (collection, name, value) in &mut wanted {
+    // What is there now and stays speaks of what was there.
+    for (collection, name, value) in wanted.iter_mut().filter(|(collection, name, _)| !stays(collection, name)) {
         let damaged = |source| CarryError::Record { what: format!("{collection} {name}"), source };
-        carrier.owners(collection, value).map_err(damaged)?;
+        carrier.references(collection, value).map_err(damaged)?;
     }
     let told = Told { objects: wanted.len(), ..carrier.told };
     Ok((wanted, told))
@@ -275,20 +280,18 @@ impl Carrier<'_> {
         self.renamed.insert(stored.uid(), uid);
     }
 
-    /// References to owners that have another uid now.
-    fn owners(&self, collection: &str, value: &mut Bytes) -> Result<(), EnvelopeError> {
+    /// References to what has another uid now, wherever they are: anything with a `uid`, as owner references, the claim of a volume,
+    /// the pods behind endpoints and those that have a claim of devices reserved, and what custom objects have of that shape.
+    fn references(&self, collection: &str, value: &mut Bytes) -> Result<(), EnvelopeError> {
         let stored = Stored::from_bytes(value.clone())?;
-        if !stored.owners().any(|owner| self.renamed.contains_key(&owner.uid)) {
+        if !uids(stored.body()).any(|uid| self.renamed.contains_key(&uid)) {
             return Ok(());
         }
         let mut object = stored.to_value(None, 0)?;
-        for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
-            let uid = str_at(owner, &["uid"]).parse().ok().and_then(|uid: Uuid| self.renamed.get(&uid));
-            if let Some(uid) = uid {
-                owner["uid"] = json!(uid.to_string());
-            }
-        }
-        // Owners are no selectable field of anything.
+        self.refer(&mut object);
+        // Its own is what it was given, whoever else has had that.
+        object["metadata"]["uid"] = json!(stored.uid().to_string());
+        // No reference is a selectable field of anything but of Events, which stay.
         let fields: Vec<(&str, &str)> = stored.fields().collect();
         *value = match collection {
             PODS => encode(collection, stored.version(), &object)?,
@@ -296,6 +299,29 @@ impl Carrier<'_> {
         };
         Ok(())
     }
+
+    fn refer(&self, value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.refer(item)),
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let renamed = value.as_str().filter(|_| key == "uid").and_then(|uid| uid.parse().ok());
+                    match renamed.and_then(|uid: Uuid| self.renamed.get(&uid)) {
+                        Some(uid) => *value = json!(uid.to_string()),
+                        None => self.refer(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The uids that an object's JSON has anywhere.
+fn uids(body: &[u8]) -> impl Iterator<Item = Uuid> + '_ {
+    const FIELD: &[u8] = b"\"uid\":\"";
+    let places = body.windows(FIELD.len()).enumerate().filter(|(_, bytes)| *bytes == FIELD);
+    places.filter_map(|(at, _)| Uuid::try_parse_ascii(body.get(at + FIELD.len()..)?.get(..UID)?).ok())
 }
 
 /// A built-in object, with the fields that selectors of its kind ask for.

@@ -191,6 +191,59 @@ fn what_the_tenant_has_deleted_begins_anew() {
     assert!(!values(&carry(shop(), Vec::new(), &without).unwrap().0).contains_key("pods shop/web-0"));
 }
 
+/// What speaks of a pod or a claim by its uid speaks of the one that took its place; what only has such a text does not change.
+#[test]
+fn references_lead_to_what_took_the_place_of_what_they_led_to() {
+    let own_volume =
+        json!({"spec": {"nfs": {"server": "nas"}, "claimRef": {"namespace": "shop", "name": "data", "uid": CLAIM}}});
+    let to_pod = json!({"kind": "Pod", "namespace": "shop", "name": "web-0", "uid": POD});
+    let job = json!({"metadata": {"labels": {"batch.kubernetes.io/controller-uid": SET}},
+        "spec": {"selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": SET}}}});
+    let event = json!({"involvedObject": to_pod});
+    let mut backup = shop();
+    backup.extend([
+        object("persistentvolumes", "nas", NAMESPACE, own_volume),
+        object(
+            "endpoints",
+            "shop/own",
+            SET,
+            json!({"subsets": [{"addresses": [{"ip": "10.1.1.1", "targetRef": to_pod}]}]}),
+        ),
+        object("discovery.k8s.io/endpointslices", "shop/mine", SET, json!({"endpoints": [{"targetRef": to_pod}]})),
+        object(
+            "resource.k8s.io/resourceclaims",
+            "shop/gpu",
+            SET,
+            json!({"status": {"reservedFor": [{"resource": "pods", "name": "web-0", "uid": POD}]}}),
+        ),
+        object("example.com/watches", "shop/w", SET, json!({"spec": {"pod": to_pod, "of": {"uid": SET}, "text": POD}})),
+        object("configmaps", "shop/text", SET, json!({"data": {"pod": POD}})),
+        object("batch/jobs", "shop/job", SET, job.clone()),
+    ]);
+    let present = vec![object("events", "shop/e", SET, event.clone())];
+    let (made, _) = carry(backup.clone(), present, &target(true)).unwrap();
+    let (made, before) = (values(&made), values(&backup));
+    let uid = |name: &str| made[name]["metadata"]["uid"].clone();
+    let (pod, claim) = (uid("pods shop/web-0"), uid("persistentvolumeclaims shop/data"));
+    assert!(pod != POD && claim != CLAIM);
+    for (name, place, wanted) in [
+        ("persistentvolumes nas", "/spec/claimRef/uid", &claim),
+        ("endpoints shop/own", "/subsets/0/addresses/0/targetRef/uid", &pod),
+        ("discovery.k8s.io/endpointslices shop/mine", "/endpoints/0/targetRef/uid", &pod),
+        ("resource.k8s.io/resourceclaims shop/gpu", "/status/reservedFor/0/uid", &pod),
+        ("example.com/watches shop/w", "/spec/pod/uid", &pod),
+        ("persistentvolumeclaims shop/data", "/metadata/ownerReferences/0/uid", &pod),
+    ] {
+        assert_eq!(made[name].pointer(place), Some(wanted), "{name}");
+    }
+    assert_eq!(made["example.com/watches shop/w"]["spec"]["of"]["uid"], SET, "what kept its uid");
+    assert_eq!(made["example.com/watches shop/w"]["spec"]["text"], POD);
+    for same in ["configmaps shop/text", "batch/jobs shop/job"] {
+        assert_eq!(made[same], before[same], "{same}");
+    }
+    assert_eq!(made["events shop/e"]["involvedObject"]["uid"], POD, "it tells of the pod that was");
+}
+
 #[test]
 fn what_a_target_has_of_its_own_is_given_up_only_when_told() {
     let careful = Target { replace: false, ..target(false) };
