@@ -59,6 +59,11 @@ pub trait Access: Send + Sync + 'static {
     /// 500 or 503 if the rules can't be read.
     async fn authorize(&self, tenant: TenantId, attributes: &Attributes<'_>) -> Result<Authorized, ApiError>;
 
+    /// Whether anything that was let into a tenant may still run, a watch for instance.
+    fn is_inside(&self, _tenant: TenantId) -> bool {
+        true
+    }
+
     /// Nobody has asked anything of a tenant for a while: what can be read again need not be held.
     fn rest(&self, _tenant: TenantId) {}
 }
@@ -109,6 +114,10 @@ impl Access for TenantAccess {
 
     async fn authorize(&self, tenant: TenantId, attributes: &Attributes<'_>) -> Result<Authorized, ApiError> {
         self.authorizer.authorize(tenant, attributes).await
+    }
+
+    fn is_inside(&self, tenant: TenantId) -> bool {
+        self.tenants.get(tenant).is_some_and(|tenant| !tenant.gate().is_empty())
     }
 
     fn rest(&self, tenant: TenantId) {

@@ -312,7 +312,10 @@ impl Follower {
     /// Tells which tenants came and went.
     fn look_around(&mut self, events: &mut VecDeque<Event>) {
         let now: BTreeSet<TenantId> = self.served.ids().into_iter().collect();
-        events.extend(self.known.difference(&now).map(|t| Event::Detached(*t)));
+        for gone in self.known.difference(&now) {
+            events.push_back(Event::Detached(*gone));
+            self.shared.registry.rest(*gone, || self.shared.access.is_inside(*gone));
+        }
         events.extend(now.difference(&self.known).map(|t| Event::Attached(*t)));
         self.known = now;
     }

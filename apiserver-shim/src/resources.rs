@@ -131,10 +131,19 @@ fn rank(version: &str) -> (u8, u32, u32) {
     parse().unwrap_or((0, 0, 0))
 }
 
+/// What is known of a tenant's custom resources.
+#[derive(Debug)]
+struct Custom {
+    /// None if it has none.
+    resources: Option<Arc<CustomResources>>,
+    /// Whether they are what its definitions come to. If not, they are read before the next request.
+    current: bool,
+}
+
 /// The resources of all tenants.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    custom: RwLock<HashMap<TenantId, Arc<CustomResources>>>,
+    custom: RwLock<HashMap<TenantId, Custom>>,
 }
 
 impl Catalog {
@@ -192,18 +201,38 @@ impl Catalog {
         self.custom(tenant).is_some_and(|c| c.terminating.contains(resource))
     }
 
-    /// Replaces a tenant's custom resources.
+    /// Replaces a tenant's custom resources by what its definitions come to now.
     pub fn set_custom(&self, tenant: TenantId, resources: CustomResources) {
+        let none = resources.groups.is_empty() && resources.terminating.is_empty();
+        let resources = (!none).then(|| Arc::new(resources));
+        self.custom.write().insert(tenant, Custom { resources, current: true });
+    }
+
+    /// Whether a tenant's custom resources are what its definitions come to.
+    pub(crate) fn is_current(&self, tenant: TenantId) -> bool {
+        self.custom.read().get(&tenant).is_some_and(|custom| custom.current)
+    }
+
+    /// A tenant's definitions are to be read before the next request. Requests that run go on with what there is.
+    pub(crate) fn doubt(&self, tenant: TenantId) {
+        if let Some(custom) = self.custom.write().get_mut(&tenant) {
+            custom.current = false;
+        }
+    }
+
+    /// Lets go of what is known of a tenant, unless it was read again since it was doubted.
+    pub(crate) fn drop_doubted(&self, tenant: TenantId) {
         let mut custom = self.custom.write();
-        if resources.groups.is_empty() && resources.terminating.is_empty() {
+        if custom.get(&tenant).is_some_and(|custom| !custom.current) {
             custom.remove(&tenant);
-        } else {
-            custom.insert(tenant, Arc::new(resources));
+        }
+        if custom.len() * 4 < custom.capacity() {
+            custom.shrink_to_fit();
         }
     }
 
     fn custom(&self, tenant: TenantId) -> Option<Arc<CustomResources>> {
-        self.custom.read().get(&tenant).cloned()
+        self.custom.read().get(&tenant)?.resources.clone()
     }
 }
 
@@ -223,6 +252,30 @@ fn merge(group: &mut Group, custom: &Group) {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_since_it_was_doubted_stays() {
+        let (catalog, tenant) = (Catalog::default(), TenantId::from_bytes([1; 16]));
+        let widgets = GroupResource::new("example.com", "widgets");
+        let read = || {
+            let terminating = HashSet::from([widgets.clone()]);
+            catalog.set_custom(tenant, CustomResources::new(Vec::new(), terminating));
+        };
+        assert!(!catalog.is_current(tenant));
+        read();
+        catalog.drop_doubted(tenant);
+        assert!(catalog.is_current(tenant) && catalog.is_terminating(tenant, &widgets));
+        catalog.doubt(tenant);
+        assert!(!catalog.is_current(tenant) && catalog.is_terminating(tenant, &widgets));
+        read();
+        catalog.drop_doubted(tenant);
+        assert!(catalog.is_terminating(tenant, &widgets));
+        catalog.doubt(tenant);
+        catalog.drop_doubted(tenant);
+        assert!(!catalog.is_terminating(tenant, &widgets));
+    }
+
     #[test]
     fn versions_rank_by_stability_and_age() {
         let mut versions = ["foo", "v1alpha1", "v1beta2", "v2beta1", "v1", "v10", "v2"];

@@ -146,6 +146,7 @@ impl ApiServer {
     /// Nobody has asked anything of a tenant for a while: lets go of what can be read again.
     pub fn rest(&self, tenant: TenantId) {
         self.shared.access.rest(tenant);
+        self.shared.registry.rest(tenant, || self.shared.access.is_inside(tenant));
     }
 
     /// Ends watches and streams cleanly and tells clients to come back. Connections close when what they began is done;

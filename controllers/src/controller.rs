@@ -43,6 +43,9 @@ pub(crate) trait Controller: Send + Sync {
     /// at all of the tenant follows if it is to work for it.
     fn forget(&self, _tenant: TenantId) {}
 
+    /// Nobody uses a tenant: lets go of what can be read again when it is needed. No look follows.
+    fn rest(&self, _tenant: TenantId) {}
+
     /// Says which keys a change concerns.
     fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str));
 

@@ -87,6 +87,12 @@ impl Controllers {
         move |tenant| shared.queue.add(tenant, Item::new(SCAN, "", ""))
     }
 
+    /// Lets go of what can be read again of a tenant that nobody uses: for whoever takes tenants out of memory.
+    pub fn rest(&self) -> impl Fn(TenantId) + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |tenant| shared.all.iter().for_each(|controller| controller.rest(tenant))
+    }
+
     /// Works until cancelled, and finishes what it has begun.
     pub async fn run(self, cancel: CancellationToken) {
         let mut tasks = JoinSet::new();

@@ -195,6 +195,8 @@ func (b *bench) density(ctx context.Context, r *result) error {
 	r.less("the second to the first", "x", among.perThousand()/alone.perThousand(), none).wanted("1.2")
 	r.less(number(known(float64(z.Clusters)))+" virtual clusters at rest: resident memory (stock: so)", "MB", asleep.memory/1e6, one.memory*float64(z.Clusters)/1e6)
 	r.less("each beyond the first", "MB", (asleep.memory-least.memory)/float64(z.Clusters-1)/1e6, one.memory/1e6).wanted("0.02 of ours")
+	r.less("from the start of the server until all have left memory: its processor time for each", "ms", asleep.cpu/float64(z.Clusters)*1e3, none)
+	r.less("the same: its highest resident memory", "MB", asleep.peak/1e6, none)
 	r.less("one at rest: first request, with its handshake, to its answer, p50", "ms", asleep.first.at(0.5), none).wanted("50")
 	r.less("the same, p99", "ms", asleep.first.at(0.99), none).wanted("50")
 	r.less("the second request, with a handshake too, p50", "ms", asleep.second.at(0.5), none)

@@ -22,6 +22,8 @@ const givingBack = 15 * time.Second
 // resting is what virtual clusters cost that are out of memory, and how soon they are back.
 type resting struct {
 	memory float64
+	// Processor time in seconds from the start of the server until all had left memory, and its highest memory until then.
+	cpu, peak float64
 	// From the first request of each, on a connection of its own, to its answer; and of the second request, on another one.
 	first, second latencies
 }
@@ -49,6 +51,12 @@ func (o *ours) rest(ctx context.Context, clusters int, asked []*rest.Config) (r 
 		return err
 	})
 	if err != nil {
+		return r, err
+	}
+	if r.cpu, err = o.server.cpu(); err != nil {
+		return r, err
+	}
+	if _, r.peak, err = o.server.memory(); err != nil {
 		return r, err
 	}
 	// What was needed until now was freed just now, and goes back to the system some seconds later.

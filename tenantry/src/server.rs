@@ -135,15 +135,6 @@ async fn serve(config: Config) -> Result<(), ServerError> {
             tracing::warn!(%error, "no backup or restore while running: no socket can be made in store.path");
         }
     }
-    let upkeep = {
-        let api = api.clone();
-        Upkeep::new(Arc::clone(&store), &config.store, move |tenant| {
-            acceptor.rest(tenant);
-            api.rest(tenant);
-        })
-    };
-    tasks.spawn(upkeep.run(background.clone()));
-
     let controllers = {
         let tenants = Arc::clone(&tenants);
         let enabled = move |id| tenants.get(id).is_some_and(|t| t.spec().options["controllers"] != "external");
@@ -152,6 +143,15 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     controllers.metrics().register(&mut registry);
     let controllers_scan = Box::new(controllers.scan());
     let scan_restored = controllers.scan();
+    let upkeep = {
+        let (api, controllers_rest) = (api.clone(), controllers.rest());
+        Upkeep::new(Arc::clone(&store), &config.store, move |tenant| {
+            acceptor.rest(tenant);
+            api.rest(tenant);
+            controllers_rest(tenant);
+        })
+    };
+    tasks.spawn(upkeep.run(background.clone()));
     tasks.spawn(controllers.run(background.clone()));
 
     let directory = Arc::<Directory>::default();

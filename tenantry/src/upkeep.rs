@@ -60,7 +60,8 @@ impl Upkeep {
     /// Lays to rest who is cold. Says when to look again: nobody is cold before that.
     async fn rest(&self, idle: Duration) -> Duration {
         let rested = self.store.rest(idle).await;
-        rested.tenants.iter().for_each(|tenant| (self.rested)(*tenant));
+        // Some may be back already, having left first of many.
+        rested.tenants.iter().filter(|tenant| self.store.at_rest(**tenant)).for_each(|tenant| (self.rested)(*tenant));
         if !rested.tenants.is_empty() {
             tracing::debug!(tenants = rested.tenants.len(), "left memory");
         }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use apimachinery::gvk::GroupResource;
 use apimachinery::tenant::TenantId;
 use apiserver_shim::auth::server_parts;
 use apiserver_shim::clock::{SharedClock, SystemClock};
@@ -17,8 +18,9 @@ use cap::Cap;
 use controllers::Controllers;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
 use store::{Embedded, Store};
-use tenant_client::{Event, EventStream};
+use tenant_client::{Caller, DeleteOptions, Event, EventStream, Target, TenantClient};
 use tenantry::dns::{Resolver, Upstreams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +34,11 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A service account and a config map in each of four namespaces, which the controllers make.
 const MADE: usize = 8;
+/// What a virtual cluster has in which somebody has worked: definitions, owners, and what each of them owns.
+const DEFINITIONS: usize = 10;
+const OWNERS: usize = 20;
+const OWNED: usize = 10;
+const ADMIN: Caller = Caller { user: "admin", manager: "test" };
 
 struct World {
     store: Arc<dyn Store>,
@@ -41,6 +48,8 @@ struct World {
     acceptor: Arc<Acceptor>,
     shared: SocketAddr,
     resolver: Resolver,
+    client: Arc<dyn TenantClient>,
+    controllers_rest: Box<dyn Fn(TenantId)>,
     changes: Box<dyn EventStream>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -69,9 +78,11 @@ impl World {
         let now = Arc::clone(&clock);
         let controllers =
             Controllers::new(client.clone(), move || now.now(), |_| true, &controllers::Config::default());
+        let controllers_rest = Box::new(controllers.rest());
         tasks.spawn(controllers.run(stop.clone()));
         let resolver = Resolver::new(client.clone(), "cluster.local".into(), Upstreams::new(&[LOCAL]).unwrap());
-        Self { store, clock, tenants, api, acceptor, shared, resolver, changes: client.follow(), tasks, stop }
+        let changes = client.follow();
+        Self { store, clock, tenants, api, acceptor, shared, resolver, client, controllers_rest, changes, tasks, stop }
     }
 
     /// A virtual cluster as the operator makes it, with ports of its own, until its controllers have nothing to do; then
@@ -110,6 +121,70 @@ impl World {
         assert!(self.get(id, "/api/v1/namespaces/default/services/kubernetes").await.contains("\"clusterIP\""));
     }
 
+    async fn make(&self, tenant: TenantId, resource: &GroupResource, namespace: &str, object: Value) -> Value {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let target = Target { tenant, resource, namespace, name: &name, subresource: "" };
+        self.client.create(ADMIN, target, object).await.unwrap()
+    }
+
+    /// Gives a virtual cluster definitions, and objects with owners: one of the definitions' own is among the owners.
+    async fn furnish(&self, id: TenantId) {
+        let definitions = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
+        for number in 0..DEFINITIONS {
+            self.make(id, &definitions, "", definition(number)).await;
+        }
+        let maps = GroupResource::new("", "configmaps");
+        for number in 0..OWNERS {
+            let (kind, owners, api) = match number {
+                0 => ("Kind0", GroupResource::new("example.com", "kinds0"), "example.com/v1"),
+                _ => ("ConfigMap", maps.clone(), "v1"),
+            };
+            let name = format!("owner-{number}");
+            let owner = json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "default"}});
+            let owner = self.make(id, &owners, "default", owner).await;
+            for dependent in 0..OWNED {
+                let owned = json!({
+                    "apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {
+                        "name": format!("owned-{number}-{dependent}"), "namespace": "default",
+                        "ownerReferences": [
+                            {"apiVersion": api, "kind": kind, "name": name, "uid": owner["metadata"]["uid"]},
+                        ],
+                    },
+                    "data": {"number": number.to_string()},
+                });
+                self.make(id, &maps, "default", owned).await;
+            }
+        }
+    }
+
+    /// What was let go of is there with whoever needs it first: a definition for a request, owners for the collector.
+    async fn wakes_with_all_it_had(&mut self, id: TenantId) {
+        assert!(self.store.at_rest(id));
+        let owners = self.get(id, "/apis/example.com/v1/namespaces/default/kinds0").await;
+        assert!(body(&owners).contains("\"owner-0\""), "{owners}");
+        self.rest().await;
+        assert!(self.store.at_rest(id));
+        self.changes = self.client.follow();
+        let (custom, maps) = (GroupResource::new("example.com", "kinds0"), GroupResource::new("", "configmaps"));
+        for (resource, name) in [(&custom, "owner-0"), (&maps, "owner-1")] {
+            let target = Target { tenant: id, resource, namespace: "default", name, subresource: "" };
+            self.client.delete(ADMIN, target, DeleteOptions::default()).await.unwrap();
+        }
+        let mut collected = 0;
+        while collected < 2 * OWNED {
+            for event in self.changes.next().await.unwrap() {
+                let Event::Change(change) = event else { continue };
+                let Some(old) = change.old.as_ref().filter(|_| change.new.is_none() && change.tenant == id) else {
+                    continue;
+                };
+                assert!(["owner-0", "owner-1"].contains(&old.name.as_str()) || old.name.starts_with("owned-"));
+                collected += usize::from(old.name.starts_with("owned-0-") || old.name.starts_with("owned-1-"));
+            }
+        }
+        assert!(self.get(id, "/api/v1/namespaces/default/configmaps/owned-2-0").await.contains("200 OK"));
+    }
+
     async fn get(&self, id: TenantId, path: &str) -> String {
         let tenant = self.tenants.get(id).unwrap();
         let authority = tenant.authority();
@@ -141,6 +216,7 @@ impl World {
         for tenant in self.store.rest(Duration::ZERO).await.tenants {
             self.acceptor.rest(tenant);
             self.api.rest(tenant);
+            (self.controllers_rest)(tenant);
         }
     }
 
@@ -165,6 +241,28 @@ fn id(number: u32) -> TenantId {
     TenantId::from_bytes(id)
 }
 
+/// A definition with a schema of some size.
+fn definition(number: usize) -> Value {
+    let fields = |of: Value| -> Value { (0..20).map(|n| (format!("field{n}"), of.clone())).collect() };
+    let text =
+        json!({"type": "string", "maxLength": 63, "description": "Something that a definition describes at length."});
+    let inner = json!({"type": "object", "properties": fields(text), "required": ["field0"]});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("kinds{number}.example.com")},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": format!("kinds{number}"), "kind": format!("Kind{number}")},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "properties": fields(inner)},
+                }}},
+            }],
+        },
+    })
+}
+
 /// The body of an answer, and what its list says of itself.
 fn body(answer: &str) -> &str {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -178,6 +276,7 @@ async fn an_idle_virtual_cluster_stays_within_its_bounds() {
     const CLUSTERS: u32 = 100;
     const IDLE: usize = 40 << 10;
     const AT_REST: usize = 12_000;
+    const FURNISHED_AT_REST: usize = 15_000;
     let mut world = World::start().await;
     for number in 0..10 {
         world.create(number).await;
@@ -213,6 +312,23 @@ async fn an_idle_virtual_cluster_stays_within_its_bounds() {
     let each = (world.settled().await - before) / CLUSTERS as usize;
     println!("virtual cluster at rest: {each} bytes");
     assert!(each <= AT_REST, "{each} bytes for a virtual cluster at rest");
+
+    const FURNISHED: u32 = 10;
+    for number in 0..FURNISHED {
+        world.create(1000 + number).await;
+    }
+    world.rest().await;
+    let before = world.settled().await;
+    for number in 0..FURNISHED {
+        world.furnish(id(1000 + number)).await;
+    }
+    let awake = (world.settled().await - before) / FURNISHED as usize;
+    world.rest().await;
+    let each = (world.settled().await - before) / FURNISHED as usize;
+    println!("definitions and owned objects: {awake} bytes; at rest {each} bytes");
+    assert!(each <= FURNISHED_AT_REST, "{each} bytes at rest for definitions and owned objects");
+
+    world.wakes_with_all_it_had(id(1000)).await;
 
     // The first request brings it back, and nothing is different but the revision that a list is from.
     assert!(world.store.at_rest(someone));

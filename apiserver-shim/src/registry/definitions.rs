@@ -12,7 +12,7 @@ use apimachinery::tenant::TenantId;
 use serde_json::{Value, json};
 use store::{Key, Precondition, RangeQuery, StoreError, Write};
 
-use super::{Call, DeleteOptions, ListQuery, Live, Registry, encode, place, put, store_error};
+use super::{Call, DeleteOptions, ListQuery, Live, RENEWING, Registry, encode, place, put, store_error};
 use crate::auth::User;
 use crate::clock::rfc3339;
 use crate::resources::{CustomResources, Found};
@@ -30,39 +30,66 @@ impl Registry {
     /// # Errors
     /// 503 if the store is away.
     pub async fn load(&self, tenant: TenantId) -> Result<(), ApiError> {
-        if self.loaded.read().contains(&tenant) {
-            return Ok(());
-        }
-        self.renew(tenant).await?;
-        self.loaded.write().insert(tenant);
-        Ok(())
+        if self.catalog.is_current(tenant) { Ok(()) } else { self.renew(tenant, false).await }
     }
 
     /// A tenant's definitions were written by others: they are read before the next request.
     pub fn forget(&self, tenant: TenantId) {
-        self.loaded.write().remove(&tenant);
+        self.catalog.doubt(tenant);
+    }
+
+    /// Nobody has asked anything of a tenant for a while: lets go of what its definitions come to, unless somebody is
+    /// `inside` nevertheless, who may still need it. Whoever comes next reads it.
+    pub(crate) fn rest(&self, tenant: TenantId, inside: impl Fn() -> bool) {
+        if inside() {
+            return;
+        }
+        self.catalog.doubt(tenant);
+        // Who has come in before that and found all there is seen now; who comes in after it reads anew.
+        if !inside() {
+            self.catalog.drop_doubted(tenant);
+        }
     }
 
     /// Takes note of a write that was done.
     pub(super) async fn noticed(&self, key: &Key, gone: bool) -> Result<(), ApiError> {
         let tenant = key.collection.tenant;
-        if key.collection.name == COLLECTION {
-            self.renew(tenant).await?;
-        } else if gone {
-            let resource = place::collection_resource(&key.collection.name);
-            if self.catalog.is_terminating(tenant, &resource) {
-                self.renew(tenant).await?;
+        let concerned = key.collection.name == COLLECTION
+            || (gone && self.catalog.is_terminating(tenant, &place::collection_resource(&key.collection.name)));
+        if concerned {
+            // A writer who goes away before it is done leaves it to the next request.
+            self.catalog.doubt(tenant);
+            self.renew(tenant, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings status and catalog up to a tenant's definitions; unless `anyway`, only if nobody else did it meanwhile. Those
+    /// that go have their objects deleted first.
+    async fn renew(&self, tenant: TenantId, anyway: bool) -> Result<(), ApiError> {
+        let Some(kind) = self.catalog.find_stored(tenant, &definitions()) else { return Ok(()) };
+        let all = {
+            // Two who read at a time could publish in the other order.
+            let lane = usize::from(tenant.as_bytes()[TenantId::WIDTH - 1]) % RENEWING;
+            let _one = self.renewing[lane].lock().await;
+            if !anyway && self.catalog.is_current(tenant) {
+                return Ok(());
+            }
+            self.read_definitions(tenant, &kind).await?
+        };
+        for (live, value) in &all {
+            if live.stored.deleting() {
+                Box::pin(self.clean_up(tenant, &kind, value)).await?;
             }
         }
         Ok(())
     }
 
-    /// Brings status and catalog up to a tenant's definitions. Those that go have their objects deleted first.
-    async fn renew(&self, tenant: TenantId) -> Result<(), ApiError> {
+    /// Reads a tenant's definitions, accepts those that are new, and publishes what they come to.
+    async fn read_definitions(&self, tenant: TenantId, kind: &Found) -> Result<Vec<(Live, Value)>, ApiError> {
         let collection = place::collection(tenant, &definitions());
         let range = self.store.range(&collection, RangeQuery::default()).await.map_err(store_error)?;
-        let Some(kind) = self.catalog.find_stored(tenant, &definitions()) else { return Ok(()) };
-        let stored_kind = Arc::new(place::storage_kind(&kind));
+        let stored_kind = Arc::new(place::storage_kind(kind));
         let mut all: Vec<(Live, Value)> = Vec::with_capacity(range.records.len());
         for record in range.records {
             let live = Live::from_record(&stored_kind, record)?;
@@ -70,15 +97,10 @@ impl Registry {
             all.push((live, value));
         }
         for i in 0..all.len() {
-            self.accept(tenant, &kind, &mut all, i).await?;
+            self.accept(tenant, kind, &mut all, i).await?;
         }
         self.publish(tenant, all.iter().map(|(_, value)| value));
-        for (live, value) in &all {
-            if live.stored.deleting() {
-                Box::pin(self.clean_up(tenant, &kind, value)).await?;
-            }
-        }
-        Ok(())
+        Ok(all)
     }
 
     /// Gives a definition its names, and writes its status if that changed.
@@ -179,7 +201,7 @@ impl Registry {
             put(key.clone(), &encode(kind, &live.kind, &new)?, require)
         };
         match self.store.commit(vec![write]).await {
-            Ok(_) => Box::pin(self.renew(tenant)).await,
+            Ok(_) => Box::pin(self.renew(tenant, true)).await,
             Err(StoreError::Conflict { .. }) => Ok(()),
             Err(e) => Err(store_error(e)),
         }

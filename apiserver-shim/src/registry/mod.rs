@@ -19,7 +19,6 @@ mod precondition;
 mod read;
 mod update;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use apimachinery::envelope::Stored;
@@ -29,10 +28,10 @@ use apimachinery::resource::Resource;
 use apimachinery::rules::{Requester, Rules, rules_for};
 use apimachinery::status::ApiError;
 use apimachinery::tenant::TenantId;
-use parking_lot::RwLock;
 use serde_json::Value;
 use store::{Key, Precondition, Record, Revision, Store, StoreError, Write};
 use tenant_client::host::Host;
+use tokio::sync::Mutex;
 
 pub use call::{Call, FieldValidation};
 pub use convert::{from_storage, to_storage};
@@ -50,6 +49,9 @@ use crate::auth::User;
 use crate::clock::SharedClock;
 use crate::resources::{Catalog, Found};
 
+/// Tenants whose definitions are read at a time, at most.
+const RENEWING: usize = 16;
+
 /// The objects of all tenants.
 pub struct Registry {
     store: Arc<dyn Store>,
@@ -57,14 +59,14 @@ pub struct Registry {
     clock: SharedClock,
     admission: Vec<Box<dyn Admission>>,
     host: Option<Arc<dyn Host>>,
-    /// Tenants whose definitions were read.
-    loaded: RwLock<HashSet<TenantId>>,
+    /// Held while a tenant's definitions are read and published; of one tenant by one at a time.
+    renewing: [Mutex<()>; RENEWING],
 }
 
 impl Registry {
     /// A registry over a store, with the plugins of [`crate::admission::plugins`].
     pub fn new(store: Arc<dyn Store>, catalog: Arc<Catalog>, clock: SharedClock, host: Option<Arc<dyn Host>>) -> Self {
-        Self { store, catalog, clock, admission: crate::admission::plugins(), host, loaded: RwLock::default() }
+        Self { store, catalog, clock, admission: crate::admission::plugins(), host, renewing: Default::default() }
     }
 
     /// Adds plugins that run after those there are.
@@ -110,7 +112,7 @@ impl Registry {
         if let Some((key, gone)) = first
             && let Err(error) = self.noticed(&key, gone).await
         {
-            // The write itself is done; the next write of a definition, or the next start, makes up for this.
+            // The write itself is done; the next request makes up for this.
             tracing::warn!(tenant = %key.collection.tenant, %error, "definitions could not be renewed");
         }
         Ok(revision)

@@ -29,6 +29,11 @@ impl Gate {
         (!self.closing.is_cancelled()).then_some(GateGuard { _token: token })
     }
 
+    /// Whether nobody is inside. Who has entered and then done something that this thread has seen is counted.
+    pub fn is_empty(&self) -> bool {
+        self.tracker.is_empty()
+    }
+
     /// Is cancelled when the gate begins to close.
     pub fn closing(&self) -> &CancellationToken {
         &self.closing
@@ -55,7 +60,9 @@ mod tests {
         assert!(gate.close().now_or_never().is_none());
         assert!(gate.closing().is_cancelled());
         assert!(gate.enter().is_none());
+        assert!(!gate.is_empty());
         drop(guard);
+        assert!(gate.is_empty());
         assert!(gate.close().now_or_never().is_some());
     }
 }

@@ -121,6 +121,10 @@ impl Tenants {
             let kept: TenantRecord = serde_json::from_slice(&found.value).map_err(|e| wrong(e.to_string()))?;
             if kept.attached {
                 this.served.write().reserve(id, &kept.spec)?;
+                if kept.bootstrapped == bootstrap::VERSION && kept.staged.is_none() {
+                    this.list(id, kept)?;
+                    continue;
+                }
                 let half_way = kept.staged.is_some();
                 match this.serve(id, kept).await {
                     // Reads of all others go on when the disk is full.
@@ -298,6 +302,12 @@ impl Tenants {
             kept.bootstrapped = bootstrap::VERSION;
             self.put(id, &kept).await?;
         }
+        self.list(id, kept)
+    }
+
+    /// Puts a tenant on the list, or gives the one that is there its present spec. Its objects are looked at no more:
+    /// whether those with addresses are right is seen to when it is attached, as the operator does after each start too.
+    fn list(&self, id: TenantId, kept: TenantRecord) -> Result<Arc<Tenant>, TenantError> {
         let mut served = self.served.write();
         let (tenant, changed) = match served.by_id.get(&id) {
             // One whose objects were replaced was closed for good.
@@ -309,6 +319,7 @@ impl Tenants {
                 (Arc::clone(tenant), changed)
             }
             _ => {
+                let authority = Authority::from_der(kept.ca_certificate, kept.ca_key);
                 let tenant = Arc::new(Tenant::new(id, kept.spec, authority, TokenKey::from_pkcs8(kept.token_key)?));
                 served.by_id.insert(id, Arc::clone(&tenant));
                 (tenant, true)

@@ -7,7 +7,7 @@ use apimachinery::tenant::TenantId;
 use apiserver_shim::tenants::{SpecError, TenantError, TenantSpec, Tenants};
 use http_body_util::BodyExt;
 use serde_json::json;
-use store::{CollectionId, RangeQuery};
+use store::{CollectionId, Key, Precondition, RangeQuery, Write};
 
 use crate::world::{A, B, World};
 
@@ -47,6 +47,49 @@ async fn a_new_tenant_has_what_a_new_cluster_has() {
     world.tenants.attach(A, moved).await.unwrap();
     let (_, service) = admin.get("/api/v1/namespaces/default/services/kubernetes").await;
     assert_eq!((&service["spec"]["clusterIP"], &service["metadata"]["uid"]), (&json!("10.0.0.8"), &uid));
+}
+
+#[tokio::test]
+async fn objects_with_addresses_that_lack_after_a_restart_are_made_when_the_tenant_is_attached() {
+    let world = World::start().await;
+    world.tenants.attach(A, addressed()).await.unwrap();
+    let slices = CollectionId { tenant: A, name: "discovery.k8s.io/endpointslices".into() };
+    let slice = Key { collection: slices.clone(), name: "default/kubernetes".into() };
+    let gone = Write { key: slice, value: None, require: Precondition::None };
+    let revision = world.store.commit(vec![gone]).await.unwrap();
+    let again = Tenants::load(Arc::clone(&world.store), world.clock.clone()).await.unwrap();
+    assert_eq!(world.store.revision(), revision, "loading writes nothing");
+    again.attach(A, addressed()).await.unwrap();
+    assert_eq!(world.store.count(&slices).await.unwrap(), 1);
+}
+
+/// `cargo test --release -p apiserver-shim --test identity -- --ignored --nocapture processor_time_of_a_start`
+#[tokio::test]
+#[ignore = "it measures, which takes a while"]
+async fn processor_time_of_a_start_with_thousands() {
+    const TENANTS: u32 = 5000;
+    let spent = || -> f64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
+    };
+    let world = World::start().await;
+    let ids: Vec<TenantId> = (0..TENANTS).map(|n| TenantId::from_bytes(u128::from(n + 1).to_le_bytes())).collect();
+    for id in &ids {
+        world.tenants.attach(*id, addressed()).await.unwrap();
+    }
+    let before = spent();
+    let again = Tenants::load(Arc::clone(&world.store), world.clock.clone()).await.unwrap();
+    println!("loading {TENANTS}: {:.0} ms", spent() - before);
+    let before = spent();
+    for id in &ids {
+        again.attach(*id, addressed()).await.unwrap();
+    }
+    println!("attaching them again: {:.0} ms", spent() - before);
+    let before = spent();
+    for id in &ids {
+        again.get(*id).unwrap().token_key().sign(&json!({})).unwrap();
+    }
+    println!("a signature of each: {:.0} ms", spent() - before);
 }
 
 #[tokio::test]

@@ -84,6 +84,11 @@ impl Controller for GarbageCollector {
         self.owned.forget(tenant);
     }
 
+    fn rest(&self, tenant: TenantId) {
+        // The first owner that goes afterwards has the tenant's objects listed.
+        self.owned.forget(tenant);
+    }
+
     fn keys(&self, change: &Change, add: &mut dyn FnMut(&str, &str)) {
         if is_event(&change.resource) {
             return;
@@ -177,7 +182,7 @@ async fn collect_all(look: Look<'_>, key: Key<'_>) -> Result<(), ApiError> {
     }
     let mut last = None;
     loop {
-        let page = look.owned.page(key.tenant, last.as_ref());
+        let page = look.owned.page(key.tenant, last.as_ref())?;
         for (resource, (_, place)) in &page {
             let Some(resource) = look.resource(resource) else { continue };
             collect(look, Key { namespace: place.namespace(), name: place.name(), ..key }, resource).await?;

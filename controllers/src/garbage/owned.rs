@@ -169,7 +169,7 @@ impl Owned {
         index.phase != Phase::Whole || index.of(owner).next().is_some()
     }
 
-    /// Forgets a tenant of which changes were missed, or will be.
+    /// Forgets a tenant of which changes were missed, or will be, or that nobody uses.
     pub(super) fn forget(&self, tenant: TenantId) {
         if let Some(tenant) = self.tenants.lock().remove(&tenant) {
             // Who is listing for it just now must not take it for whole.
@@ -217,16 +217,24 @@ impl Owned {
         Ok(())
     }
 
-    /// The owned objects of a tenant behind one of them, a page of them, if its index is whole.
-    pub(super) fn page(&self, tenant: TenantId, after: Option<&Entry>) -> Vec<(Arc<GroupResource>, Entry)> {
-        let Some(tenant) = self.existing(tenant) else { return Vec::new() };
+    /// The owned objects of a tenant behind one of them, a page of them.
+    ///
+    /// # Errors
+    /// 409 if its index is not whole (any more).
+    pub(super) fn page(
+        &self,
+        tenant: TenantId,
+        after: Option<&Entry>,
+    ) -> Result<Vec<(Arc<GroupResource>, Entry)>, ApiError> {
+        let tenant = self.existing(tenant).ok_or_else(missed)?;
         let index = tenant.index.lock();
         if index.phase != Phase::Whole {
-            return Vec::new();
+            return Err(missed());
         }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let entries = index.entries.range::<Entry, _>((from, Bound::Unbounded)).take(PAGE);
-        entries.filter_map(|e| Some((index.resources.get(usize::from(e.1.resource))?.clone(), e.clone()))).collect()
+        let of = |e: &Entry| Some((index.resources.get(usize::from(e.1.resource))?.clone(), e.clone()));
+        Ok(entries.filter_map(of).collect())
     }
 
     fn existing(&self, tenant: TenantId) -> Option<Arc<Tenant>> {
@@ -270,16 +278,17 @@ impl Owned {
         let mut index = found.index.lock();
         if index.phase != Phase::Listing {
             *index = Index::default();
-            return Err(ApiError::conflict(
-                &GroupResource::new("", "all"),
-                "",
-                "changes were missed while objects were listed: looking again",
-            ));
+            return Err(missed());
         }
         index.finish(if first == u64::MAX { 0 } else { first });
         drop(index);
         Ok((Arc::clone(&found), true))
     }
+}
+
+fn missed() -> ApiError {
+    let all = GroupResource::new("", "all");
+    ApiError::conflict(&all, "", "what was known of the tenant's objects was given up meanwhile: looking again")
 }
 
 #[cfg(test)]

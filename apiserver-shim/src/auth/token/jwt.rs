@@ -5,9 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
-};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -21,10 +19,15 @@ const SPKI_PREFIX: [u8; 26] = [
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
+/// What comes before the point at the end of a key in PKCS#8 (RFC 5915): a bit string of 65 bytes.
+const PUBLIC: [u8; 3] = [0x03, 0x42, 0x00];
+/// The length of an uncompressed point.
+const POINT: usize = 65;
+
 /// A tenant's key for tokens: P-256, PKCS#8.
 pub struct TokenKey {
+    /// Ends with the public key: see [`PUBLIC`].
     pkcs8: Box<[u8]>,
-    public: Box<[u8]>,
 }
 
 /// Why a token is no good. For logs and TokenReview; clients of other requests see 401 and no more.
@@ -58,13 +61,22 @@ impl TokenKey {
         Self::from_pkcs8(pkcs8.as_ref().to_vec())
     }
 
-    /// Takes what [`TokenKey::into_pkcs8`] gave.
+    /// Takes what [`TokenKey::into_pkcs8`] gave. Whether the private half goes with the public one is found out when
+    /// it signs: that takes a multiplication on the curve, and a server has thousands of these when it starts.
     ///
     /// # Errors
-    /// When it is no such key.
+    /// When it has not the form of such a key.
     pub fn from_pkcs8(pkcs8: Vec<u8>) -> Result<Self, CertificateError> {
-        let pair = pair(&pkcs8)?;
-        Ok(Self { public: pair.public_key().as_ref().into(), pkcs8: pkcs8.into() })
+        let public = pkcs8.len().checked_sub(PUBLIC.len() + POINT);
+        if public.is_none_or(|at| !pkcs8[at..].starts_with(&PUBLIC)) {
+            return Err(CertificateError::new("no P-256 key in PKCS#8 with its public half"));
+        }
+        Ok(Self { pkcs8: pkcs8.into() })
+    }
+
+    /// The public key: an uncompressed point.
+    fn public(&self) -> &[u8] {
+        &self.pkcs8[self.pkcs8.len() - POINT..]
     }
 
     /// The key as PKCS#8.
@@ -76,14 +88,14 @@ impl TokenKey {
     pub fn id(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(SPKI_PREFIX);
-        hash.update(&self.public);
+        hash.update(self.public());
         URL_SAFE_NO_PAD.encode(hash.finalize())
     }
 
     /// The public key as a JSON Web Key (RFC 7517).
     pub fn jwk(&self) -> Value {
         // 0x04, then both coordinates of the point.
-        let (x, y) = self.public[1..].split_at(32);
+        let (x, y) = self.public()[1..].split_at(32);
         json!({
             "use": "sig", "kty": "EC", "kid": self.id(), "crv": "P-256", "alg": "ES256",
             "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
@@ -121,7 +133,7 @@ impl TokenKey {
             return Err(TokenError::Signature);
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.public)
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.public())
             .verify(signed.as_bytes(), &signature)
             .map_err(|_| TokenError::Signature)?;
         signed.split('.').nth(1).and_then(json_part).ok_or(TokenError::Malformed)
@@ -166,6 +178,16 @@ mod tests {
         assert_eq!(claimed_issuer(&token).as_deref(), Some("a"));
         let again = TokenKey::from_pkcs8(key.pkcs8.to_vec()).unwrap();
         assert!(again.verify(&token).is_ok());
+        assert_eq!(again.jwk(), key.jwk());
+        // The public half of another: found out when it signs, and what the right one signed is not taken.
+        let mut mixed = key.pkcs8.to_vec();
+        let at = mixed.len() - POINT;
+        mixed[at..].copy_from_slice(other.public());
+        let mixed = TokenKey::from_pkcs8(mixed).unwrap();
+        assert!(mixed.sign(&json!({})).is_err() && mixed.verify(&token).is_err());
+        for bad in [&key.pkcs8[1..67], &key.pkcs8[..137], &[]] {
+            assert!(TokenKey::from_pkcs8(bad.to_vec()).is_err());
+        }
     }
 
     #[test]
