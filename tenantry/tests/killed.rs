@@ -96,6 +96,8 @@ async fn client(kubeconfig: &str) -> Api<ConfigMap> {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.read_timeout = Some(Duration::from_secs(10));
+    // 503 is an answer here, and for some servers the only one until they are started again.
+    config.default_retry = false;
     Api::namespaced(Client::try_from(config).unwrap(), "default")
 }
 
